@@ -1,0 +1,110 @@
+"""What a sink is: the contract between the engine and every connector that takes records out.
+
+The life of a checkpoint, seen from an exactly-once sink:
+
+1. Barrier n reaches the writer: `prepare_commit(n)`. All it was given before must now be safe but not yet visible. What it
+   returns, the committables, becomes part of the checkpoint's manifest.
+2. The manifest is written: the checkpoint exists. `Sink.commit` is called with the committables, and called again until
+   it succeeds. A crash in between is repaired by `Sink.recover` at the next start: it commits them *again* (so `commit`
+   must be idempotent) and does away with whatever is newer.
+3. When the checkpoint is given up instead, its committables stay prepared: they go with the next one, for the records
+   in them will not come again while the job lives. After a failure `recover` clears them away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from ..operators.batch import Batch
+from .source import ConnectorError
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+
+Committable = dict[str, Any]
+"""What `commit` needs to make one piece of output visible: JSON values only, part of the manifest."""
+
+
+class SinkContext(Protocol):
+    """What the engine gives to writers and to the sink's own methods."""
+
+    operator_id: str
+    job: str
+    subtask: int
+    parallelism: int
+    attempt: int
+    """The nth start of the job: part of the names of what is staged, so that old writers are told apart."""
+
+    def blocking(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """Run a function that waits in the engine's executor. The only way to use a thread."""
+        ...
+
+    def now_ms(self) -> int: ...
+    async def sleep(self, seconds: float) -> None: ...
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a counter exported with the sink's metrics; `"bytes"` is the sink's bytes out."""
+        ...
+
+
+class SinkWriter(Protocol[T_contra]):
+    """The running thing, one per subtask and attempt. Methods are called from one asyncio task, never two at once."""
+
+    async def open(self) -> None:
+        """Called once, after `Sink.recover` has returned."""
+        ...
+
+    async def write(self, batch: Batch[T_contra]) -> None:
+        """Take a batch, in order. May wait: that is backpressure. When it raises, the job fails and restores."""
+        ...
+
+    async def prepare_commit(self, checkpoint_id: int) -> list[Committable]:
+        """Everything written so far must be durable when this returns. Exactly-once: return what commits it, and write
+        what comes later somewhere else. At-least-once: make it visible and return nothing. No records, no committable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back files and connections, without making anything visible. Called once, last, also after a failure or
+        cancellation, at any time. What was prepared stays prepared."""
+        ...
+
+
+class Sink(Protocol[T_contra]):
+    """The description: validated settings, no connection. Shared by all subtasks; must not change.
+
+    Attributes:
+        guarantee: what it promises when the engine checkpoints. Without checkpoints there is no second phase: the engine
+            calls `prepare_commit` and `commit` at the end of the stream.
+    """
+
+    guarantee: Guarantee
+
+    def writer(self, context: SinkContext) -> SinkWriter[T_contra]:
+        """A new writer, without opening anything."""
+        ...
+
+    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
+        """Make the output visible. Idempotent: a committable committed before is done. Called after the manifest exists;
+        repeated with back-off while it raises a retriable `SinkError`.
+        """
+        ...
+
+    async def recover(
+        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
+    ) -> None:
+        """Bring the outside world to the state of the checkpoint that is restored (None: a start from nothing): commit
+        `committables`, which may have been committed before, then do away with whatever this job left that is newer,
+        prepared or visible. Called once per attempt before any writer opens, in one subtask's stead for all."""
+        ...
+
+    def describe(self) -> str:
+        """What a plan shows. No credentials."""
+        ...
+
+
+class SinkError(ConnectorError):
+    """A sink cannot be opened, written or committed."""
+
+

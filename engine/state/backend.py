@@ -1,0 +1,156 @@
+"""What a state backend is: the contract between the runtime and the stores.
+
+One `OperatorStore` per stateful operator and subtask. The runtime calls it from the event loop's thread only, except
+`PendingSnapshot.finish`, which it runs in the executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from ...operators.state import StateDescriptor, Tables
+
+
+class StateSchema(msgspec.Struct, frozen=True):
+    """What a snapshot says about one state: enough to refuse a changed type before any record is read.
+
+    Attributes:
+        name: the state's name in its operator; timers are the states `timers.event` and `timers.processing`.
+        kind: `keyed`, `window`, `map` or `local`.
+        version: the descriptor's version.
+        types: one canonical text per stored type, equal exactly when the types store alike.
+    """
+
+    name: str
+    kind: str
+    version: int
+    types: tuple[str, ...]
+
+
+class StoreSnapshot(msgspec.Struct, frozen=True):
+    """The state of one operator in one subtask, as the manifest lists it (the files are listed beside it).
+
+    Attributes:
+        backend: `rocksdb` or `dict`.
+        operator_id: whose state it is.
+        subtask: which subtask's.
+        key_groups: first and last+1 key group.
+        schemas: the states.
+        details: what the backend needs to open the files; JSON values only.
+    """
+
+    backend: str
+    operator_id: str
+    subtask: int
+    key_groups: tuple[int, int]
+    schemas: tuple[StateSchema, ...]
+    details: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """A finished snapshot on local disk.
+
+    Attributes:
+        snapshot: its description.
+        directory: where the files are; the runtime deletes it after the upload.
+        files: names relative to `directory`.
+        immutable: those of `files` whose content never changes under the same `identity` (SST files), so that a hash
+            once computed stays valid: name → an identity unique in this store's life.
+    """
+
+    snapshot: StoreSnapshot
+    directory: Path
+    files: tuple[str, ...]
+    immutable: dict[str, str]
+
+
+class PendingSnapshot(Protocol):
+    """The second half of a snapshot: what may take long. Between `begin_snapshot` and the end of `finish` the store
+    goes on working in memory; it does not write to its database (see `OperatorStore.over_budget`)."""
+
+    def finish(self) -> SnapshotFiles:
+        """Blocking; runs in the executor; called once."""
+        ...
+
+
+class OperatorStore(Protocol):
+    """The state of one operator in one subtask."""
+
+    tables: Tables
+
+    def begin_snapshot(self, directory: Path) -> PendingSnapshot:
+        """The part that must be done before the next record: everything changed is encoded and handed to the database.
+        `directory` does not exist yet."""
+        ...
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether memory should be given back; cheap, asked after every batch. False while a snapshot is pending unless
+        memory is at twice its budget."""
+        ...
+
+    def evict(self) -> None:
+        """Write out and drop the least recently used entries until memory is well under the budget. The runtime has
+        waited for a pending snapshot to finish."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated size of the native objects in memory."""
+        ...
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of the database on disk, as last known; cheap."""
+        ...
+
+    def close(self) -> None:
+        """Give back the database. Its directory is the runtime's to delete."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """What a backend needs to know to make a store."""
+
+    operator_id: str
+    subtask: int
+    key_groups: range
+    max_parallelism: int
+    descriptors: Sequence[StateDescriptor[Any]]
+    uses_timers: bool
+    memory_budget_bytes: int
+    directory: Path
+    """The store's own working directory; does not exist yet."""
+    now_ms: Callable[[], int]
+
+
+class StateBackend(Protocol):
+    """Makes stores. Holds what they share (block cache, write buffers)."""
+
+    name: str
+
+    def create(self, spec: StoreSpec) -> OperatorStore:
+        """An empty store. Blocking; runs in the executor.
+
+        Raises:
+            StateError: the directory cannot be used, or another process holds it; names it and the remedy.
+        """
+        ...
+
+    def restore(self, spec: StoreSpec, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> OperatorStore:
+        """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
+        `spec.key_groups`; items of local lists are dealt out by index modulo parallelism elsewhere and come in whole.
+        The files may be moved or linked away. Blocking; runs in the executor.
+
+        Raises:
+            StateTypeError: a stored type differs; names the operator, the state and the difference.
+            StateError: the files cannot be opened.
+        """
+        ...
