@@ -22,6 +22,10 @@ class Clock(Protocol):
         """Wait at least this long; cancellable. Zero lets others run."""
         ...
 
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        """Wait until `event` is set, at most `seconds` (None: for ever); whether it is set. Cancellable."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -34,3 +38,12 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        if not event.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+            except TimeoutError:
+                return False
+        return True

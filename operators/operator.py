@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .batch import Batch
@@ -32,6 +32,15 @@ class OperatorContext(Protocol):
         """Event- and processing-time timers per key. Only for an operator with `keyed` and `uses_timers`."""
         ...
 
+    def due_event_timers(self, watermark_ms: int) -> Iterator[tuple[int, list[Any]]]:
+        """The event-time timers up to `watermark_ms`, ascending, each removed as it is given: (timestamp, keys). For an
+        operator that `wants_watermarks` and fires its timers between the records of a batch."""
+        ...
+
+    def set_current_key(self, key: Any) -> None:
+        """The key that the state handles (`ValueHandle`, …) work on from now on."""
+        ...
+
     @property
     def watermark_ms(self) -> int:
         """The watermark that the operator has been told last; `MIN_WATERMARK` before the first."""
@@ -39,6 +48,10 @@ class OperatorContext(Protocol):
 
     def now_ms(self) -> int:
         """Processing time: milliseconds since 1970 UTC by the engine's clock."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the engine's clock. For the calls of an `AsyncOperator`; a plain operator may not wait."""
         ...
 
     def side_output(self, tag: str) -> Callable[[Batch[Any]], None]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ...operators.state import StateDescriptor, Tables
+from .timers import TimerService
 
 
 class StateSchema(msgspec.Struct, frozen=True):
@@ -83,6 +84,8 @@ class OperatorStore(Protocol):
     """The state of one operator in one subtask."""
 
     tables: Tables
+    timers: TimerService | None
+    """The operator's timers; None when it uses none."""
 
     def begin_snapshot(self, directory: Path) -> PendingSnapshot:
         """The part that must be done before the next record: everything changed is encoded and handed to the database.
@@ -129,6 +132,10 @@ class StoreSpec:
     directory: Path
     """The store's own working directory; does not exist yet."""
     now_ms: Callable[[], int]
+    key_type: Any = None
+    """The type of the keys where it is known; without it keys are str, int, bytes, bool, None and tuples of them."""
+    parallelism: int = 1
+    """Of the operator: the items of local lists are dealt out by it."""
 
 
 class StateBackend(Protocol):
@@ -146,8 +153,9 @@ class StateBackend(Protocol):
 
     def restore(self, spec: StoreSpec, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> OperatorStore:
         """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
-        `spec.key_groups`; items of local lists are dealt out by index modulo parallelism elsewhere and come in whole.
-        The files may be moved or linked away. Blocking; runs in the executor.
+        `spec.key_groups`. The items of local lists of all `snapshots`, in order of subtask, are dealt out: item i to
+        subtask i modulo `spec.parallelism`; so an operator with local state is given every snapshot it has.
+        The files may be linked into the store's directory; the folders themselves are left as they are. Blocking; runs in the executor.
 
         Raises:
             StateTypeError: a stored type differs; names the operator, the state and the difference.

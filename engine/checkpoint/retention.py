@@ -1,0 +1,47 @@
+"""Deleting what is no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .decisions import Deletions, named_contents, what_to_delete
+from .storage import CheckpointStorage
+
+
+async def apply_retention(
+    storage: CheckpointStorage, retain: int, in_use: Collection[int] = frozenset()
+) -> Deletions:
+    """Delete all but the newest `retain` whole checkpoints, and the contents that only those deleted named.
+
+    Manifests go first: interrupted at any point it leaves contents that nobody names, never a manifest whose
+    contents are gone. Called after a checkpoint is complete; the caller holds the job's lock.
+
+    Raises:
+        CheckpointError: the storage refuses; what is left is deleted the next time.
+    """
+    deletions = what_to_delete(await storage.list(), retain, in_use, storage.pinned)
+    if deletions.checkpoint_ids:
+        await storage.delete(deletions.checkpoint_ids)
+        await storage.delete_contents(deletions.contents)
+    return deletions
+
+
+async def sweep(storage: CheckpointStorage, grace_ms: int) -> tuple[str, ...]:
+    """Delete contents that no manifest names, and what crashed writers left half done.
+
+    Only what was last written more than `grace_ms` ago: a checkpoint under way in another process has stored
+    contents and not yet named them. The caller holds the job's lock, or is sure that the job does not run.
+
+    Returns:
+        The contents deleted, by SHA-256. None while any manifest is damaged: it may name them.
+
+    Raises:
+        CheckpointError: the storage refuses.
+    """
+    await storage.clear_leftovers(grace_ms)
+    infos = await storage.list()
+    if any(info.manifest is None for info in infos):
+        return ()
+    unnamed = await storage.unnamed_contents(named_contents(infos), grace_ms)
+    await storage.delete_contents(unnamed)
+    return tuple(unnamed)

@@ -1,0 +1,81 @@
+"""Event time: from a record to milliseconds since 1970 UTC, and what is not fit to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias
+
+from ...operators.time import timestamp_ms
+
+EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
+"""A field name (attribute, or key of a dict), or a function of the record; it gives milliseconds or a `datetime`."""
+
+
+class EventTime:
+    """Reads the event times of a source's records."""
+
+    def __init__(self, field: EventTimeField, max_ahead_ms: int | None) -> None:
+        self._field = field
+        self._max_ahead_ms = max_ahead_ms
+        self._read: Callable[[Any], Any] = attrgetter(field) if isinstance(field, str) else field
+
+    def extract(self, values: Sequence[Any], now_ms: int) -> tuple[list[int], dict[int, str]]:
+        """One timestamp per value, and index → reason for those that have none that can be used (their timestamp is 0)."""
+        read = self._read
+        if isinstance(self._field, str) and type(values[0]) is dict:
+            read = itemgetter(self._field)
+        try:
+            timestamps = list(map(read, values))
+            kinds = set(map(type, timestamps))
+            if kinds == {int} and not self._out_of_range(timestamps, now_ms):
+                return timestamps, {}
+        except Exception:  # one by one, below: the good records must not suffer for the bad
+            pass
+        return self._one_by_one(read, values, now_ms)
+
+    def check(self, timestamps: Sequence[int], now_ms: int) -> dict[int, str]:
+        """Index → reason for the timestamps that cannot be used, where the source brings its own."""
+        if not self._out_of_range(timestamps, now_ms):
+            return {}
+        reasons = ((i, self._reason(timestamp, now_ms)) for i, timestamp in enumerate(timestamps))
+        return {i: reason for i, reason in reasons if reason is not None}
+
+    def _out_of_range(self, timestamps: Sequence[int], now_ms: int) -> bool:
+        if min(timestamps) < 0:
+            return True
+        return self._max_ahead_ms is not None and max(timestamps) > now_ms + self._max_ahead_ms
+
+    def _reason(self, timestamp: int, now_ms: int) -> str | None:
+        if timestamp < 0:
+            return f"event time {timestamp} ms is before 1970"
+        if self._max_ahead_ms is not None and timestamp > now_ms + self._max_ahead_ms:
+            return (
+                f"event time {timestamp} ms is {(timestamp - now_ms) / 86_400_000:.1f} days in the future "
+                "(the limit is Watermarks(max_ahead=...); are these microseconds?)"
+            )
+        return None
+
+    def _one_by_one(
+        self, read: Callable[[Any], Any], values: Sequence[Any], now_ms: int
+    ) -> tuple[list[int], dict[int, str]]:
+        timestamps: list[int] = []
+        bad: dict[int, str] = {}
+        for index, value in enumerate(values):
+            timestamp = 0
+            try:
+                moment = read(value)
+            except Exception as error:
+                bad[index] = f"no event time: {type(error).__name__}: {error}"
+            else:
+                if isinstance(moment, datetime):
+                    moment = timestamp_ms(moment)
+                if isinstance(moment, bool) or not isinstance(moment, int):
+                    bad[index] = f"event time must be int milliseconds or a datetime, not {moment!r}"
+                elif (reason := self._reason(moment, now_ms)) is not None:
+                    bad[index] = reason
+                else:
+                    timestamp = moment
+            timestamps.append(timestamp)
+        return timestamps, bad

@@ -1,0 +1,48 @@
+"""How much to read at once, and how fast. Pure."""
+
+from __future__ import annotations
+
+_SMALLEST = 64
+_QUICK_S = 0.002
+_SLOW_S = 0.015
+
+
+class BatchSize:
+    """How many records to ask for: as many as the chain takes a few milliseconds for, so that throughput comes from
+    batches and latency from their shortness, without a knob.
+
+    >>> size = BatchSize(1024)
+    >>> size.observe(size.limit, 0.0001); size.limit
+    512
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = max(1, largest)
+        self.limit = min(256, self._largest)
+        self.small = min(32, self._largest)
+
+    def observe(self, records: int, seconds: float) -> None:
+        """A batch of so many records took the chain so long."""
+        if seconds > _SLOW_S:
+            self.limit = max(min(_SMALLEST, self._largest), self.limit // 2)
+        elif records >= self.limit // 2 and seconds < _QUICK_S:
+            self.limit = min(self._largest, self.limit * 2)
+
+
+class Pace:
+    """A rate limit: at most so many records per second, smoothed over a twentieth of a second."""
+
+    def __init__(self, records_per_second: float | None) -> None:
+        self._rate = records_per_second
+        self._next = 0.0
+
+    def limit(self, wanted: int) -> int:
+        """How many records to ask for."""
+        return wanted if self._rate is None else max(1, min(wanted, int(self._rate / 20)))
+
+    def delay(self, records: int, now: float) -> float:
+        """Seconds to wait after having read so many records at `now`."""
+        if self._rate is None:
+            return 0.0
+        self._next = max(self._next, now - 0.05) + records / self._rate
+        return max(0.0, self._next - now)

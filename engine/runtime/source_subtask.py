@@ -1,0 +1,420 @@
+"""A subtask fed by a source: one asyncio task that chooses splits, reads them and drives its chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...connectors.source import Fetch, Offset, SourceError, SourceReader, Split
+from ...operators.batch import Batch, Origin
+from ...operators.errors import DeadLetter
+from ...operators.time import MAX_WATERMARK, MIN_WATERMARK
+from ...operators.watermarks import Watermarks
+from ..clock import Clock
+from ..errors import OperatorError, RecordError
+from ..metrics.measures import OperatorMeasures, SplitMeasures
+from .chain import Chain, Reporter, SplitPosition
+from .elements import Barrier
+from .event_time import EventTime
+from .node import Target
+from .pace import BatchSize, Pace
+from .watermarks import SplitWatermark, lowest
+
+
+class SplitProgress:
+    """One split, its offset after the last record sent on, and its watermark."""
+
+    def __init__(
+        self, split: Split, position: SplitPosition | None, watermarks: Watermarks, measures: SplitMeasures
+    ) -> None:
+        self.split = split
+        self.offset: Offset = None if position is None else position.offset
+        self.ended = position is not None and position.ended
+        self.records = 0 if position is None else position.records
+        self.watermark = SplitWatermark(
+            watermarks, MIN_WATERMARK if position is None else position.watermark_ms
+        )
+        self.measures = measures
+        self.idle = False
+        self.last_record: float = 0.0
+        self.parked_until: float | None = None
+
+    def position(self) -> SplitPosition:
+        return SplitPosition(self.split, self.offset, self.ended, self.watermark.watermark_ms, self.records)
+
+
+class SourceSubtask:
+    """Reads the split whose watermark is lowest, so that splits advance together in event time and state stays small;
+    puts watermarks between the records where they matter, and barriers between fetches."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        operator_id: str,
+        reader: SourceReader[Any],
+        splits: Sequence[SplitProgress],
+        *,
+        bounded: bool,
+        poll_interval_ms: int,
+        event_time: EventTime | None,
+        own_timestamps: bool,
+        watermarks: Watermarks,
+        on_error: str,
+        rate_limit: float | None,
+        linger_s: float,
+        max_batch: int,
+        until_ms: int | None,
+        wants_watermarks: bool,
+        measures: OperatorMeasures,
+        split_measures: Callable[[str], SplitMeasures],
+        targets: Sequence[Target],
+        failed_targets: Sequence[Target],
+        clock: Clock,
+        reporter: Reporter,
+        attempt: int,
+        on_fetch: Callable[[int], None],
+    ) -> None:
+        self.name = chain.name
+        self.chain = chain
+        self.operator_id = operator_id
+        self.reader = reader
+        self.splits = {progress.split.id: progress for progress in splits}
+        self.merged = MIN_WATERMARK
+        self.draining = False
+        self._bounded = bounded
+        self._poll_s = poll_interval_ms / 1000
+        self._event_time = event_time
+        self._own_timestamps = own_timestamps
+        self._watermarks = watermarks
+        self._on_error = on_error
+        self._pace = Pace(rate_limit)
+        self._size = BatchSize(max_batch)
+        self._linger_s = linger_s
+        self._until_ms = until_ms
+        self._wants_watermarks = wants_watermarks
+        self._measures = measures
+        self._split_measures = split_measures
+        self._targets = targets
+        self._failed_targets = failed_targets
+        self._clock = clock
+        self._reporter = reporter
+        self._attempt = attempt
+        self._on_fetch = on_fetch
+        self._woken = asyncio.Event()
+        self._barriers: list[Barrier] = []
+        self._found: list[Split] = []
+        self._ended = False
+        self._released = False
+        self._told_idle = False
+        self._idle_since: float | None = None
+
+    # ------------------------------------------------- called by the worker
+
+    def trigger(self, barrier: Barrier) -> None:
+        """Put a barrier after what has been read so far."""
+        self._barriers.append(barrier)
+        self.wake()
+
+    def drain(self) -> None:
+        """Read no more."""
+        self.draining = True
+        self.wake()
+
+    def release(self) -> None:
+        """The job has ended: return from `run`."""
+        self._released = True
+        self.wake()
+
+    def add_splits(self, splits: Sequence[Split]) -> None:
+        """Splits found while running."""
+        self._found.extend(splits)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again."""
+        for progress in self.splits.values():
+            progress.parked_until = None
+        self._woken.set()
+
+    # ------------------------------------------------------------- the task
+
+    async def run(self) -> None:
+        """Until released or cancelled. The chain and the reader are closed in either case."""
+        try:
+            await self.chain.open()
+            now = self._clock.monotonic()
+            for progress in self.splits.values():
+                progress.last_record = now
+                if not progress.ended:
+                    await self._open(progress)
+            await self._raise_watermark(now)
+            while not self._released:
+                await self._step()
+        finally:
+            self.chain.close()
+            try:
+                await self.reader.close()
+            finally:
+                await self.chain.close_sinks()
+
+    async def _step(self) -> None:
+        clock, measures = self._clock, self.chain.measures
+        while self._barriers:
+            await self._barrier(self._barriers.pop(0))
+        while self._found:
+            split = self._found.pop(0)
+            progress = SplitProgress(split, None, self._watermarks, self._split_measures(split.id))
+            progress.last_record = clock.monotonic()
+            self.splits[split.id] = progress
+            await self._open(progress)
+        until_timer = await self.chain.tick()
+        started = clock.monotonic()
+        progress_or_none = None if self.draining else self._choose(started)
+        if progress_or_none is None:
+            if self._bounded and not self._ended and not self.draining and self._exhausted:
+                await self._end()
+                return
+            await self._check_idle(started)
+            await self._sleep(started, until_timer)
+            measures.idle_s += clock.monotonic() - started
+            return
+        backpressured = measures.backpressured_s
+        count = await self._read(progress_or_none)
+        took = clock.monotonic() - started - (measures.backpressured_s - backpressured)
+        measures.busy_s += took
+        self._size.observe(count, took)
+        wait_s = self._pace.delay(count, clock.monotonic())
+        if not count and progress_or_none.parked_until is None:
+            return
+        if wait_s > 0 or (not self._bounded and 0 < count < self._size.small):
+            idle = max(wait_s, self._linger_s if wait_s <= 0 else 0.0)
+            await clock.sleep(idle)
+            measures.idle_s += idle
+        else:
+            await clock.sleep(0)
+
+    @property
+    def _exhausted(self) -> bool:
+        return all(progress.ended for progress in self.splits.values())
+
+    def _choose(self, now: float) -> SplitProgress | None:
+        best: SplitProgress | None = None
+        for progress in self.splits.values():
+            if progress.ended:
+                continue
+            if progress.parked_until is not None:
+                if progress.parked_until > now:
+                    continue
+                progress.parked_until = None
+            if best is None or progress.watermark.watermark_ms < best.watermark.watermark_ms:
+                best = progress
+        if best is not None and self._event_time is None and not self._own_timestamps:
+            # Without event time all stand level: take turns.
+            self.splits[best.split.id] = self.splits.pop(best.split.id)
+        return best
+
+    async def _sleep(self, now: float, until_timer: float | None) -> None:
+        waits = [] if until_timer is None else [until_timer]
+        if not self.draining:
+            waits += [
+                progress.parked_until - now
+                for progress in self.splits.values()
+                if progress.parked_until is not None and not progress.ended
+            ]
+            idle_ms = self._watermarks.idle_timeout_ms
+            if idle_ms is not None and not self._bounded:
+                waits.append(max(idle_ms / 4000, 0.01))
+        if await self._clock.wait(self._woken, max(0.0, min(waits)) if waits else None):
+            self._woken.clear()
+
+    async def _open(self, progress: SplitProgress) -> None:
+        try:
+            await self.reader.open(progress.split, progress.offset)
+        except SourceError as error:
+            raise OperatorError(self.operator_id, error, progress.split.id, progress.offset) from error
+
+    async def _read(self, progress: SplitProgress) -> int:
+        """One fetch, through the chain; how many records it brought."""
+        try:
+            fetch = await self.reader.read(progress.split.id, self._pace.limit(self._size.limit))
+        except Exception as error:
+            raise OperatorError(self.operator_id, error, progress.split.id, progress.offset) from error
+        arrived = self._clock.monotonic()
+        count = len(fetch.values)
+        # From here to the end of the walk nothing waits: a barrier sees the records and their offset, or neither.
+        progress.offset = fetch.offset
+        progress.ended = fetch.end
+        progress.records += count
+        progress.measures.records = progress.records
+        progress.measures.ended = progress.ended
+        self._measures.bytes_in += fetch.n_bytes
+        self._measures.records_in += count
+        if fetch.rejected:
+            self._reject(progress, [(r.raw, r.reason, r.position) for r in fetch.rejected])
+        if count:
+            progress.last_record = arrived
+            progress.idle = progress.measures.idle = self._told_idle = False
+            self._idle_since = None
+            for batch, watermark_ms in self._pieces(progress, fetch):
+                if watermark_ms is not None:
+                    self._send_watermark(watermark_ms)
+                if batch is not None:
+                    self._measures.records_out += len(batch)
+                    for target in self._targets:
+                        target.process(batch)
+        elif not fetch.end:
+            progress.parked_until = arrived + self._poll_s
+        if fetch.end:
+            progress.measures.watermark_ms = progress.watermark.watermark_ms
+        await self.chain.flush(arrived)
+        await self._raise_watermark(arrived)
+        lag = self.reader.lag(progress.split.id)
+        if lag is not None:
+            measures = progress.measures
+            measures.record_lag, measures.byte_lag = lag.records, lag.n_bytes
+            measures.event_time_lag_ms = lag.event_time_ms
+        self._on_fetch(count)
+        return count
+
+    # ------------------------------------------------- records and event time
+
+    def _pieces(self, progress: SplitProgress, fetch: Fetch[Any]) -> list[tuple[Batch[Any] | None, int | None]]:
+        """The batches of a fetch, each with the watermark that must be told before it."""
+        batch: Batch[Any] = Batch(
+            fetch.values, fetch.timestamps, fetch.keys, None, Origin(progress.split.id, fetch.positions)
+        )
+        now_ms = self._clock.now_ms()
+        if self._event_time is not None:
+            if self._own_timestamps and fetch.timestamps is not None:
+                bad = self._event_time.check(fetch.timestamps, now_ms)
+            else:
+                batch.timestamps, bad = self._event_time.extract(fetch.values, now_ms)
+            if bad:
+                self._reject(
+                    progress,
+                    [(repr(fetch.values[i]).encode(), reason, batch.locate(i)[1]) for i, reason in bad.items()],
+                )
+                batch = batch.select([i not in bad for i in range(len(batch))])
+        timestamps = batch.timestamps
+        if timestamps is None or not timestamps:
+            return [(batch, None)] if len(batch) else []
+        if self._until_ms is not None and max(timestamps) >= self._until_ms:
+            batch = self._before(progress, batch, timestamps, self._until_ms)
+            timestamps = batch.timestamps
+            if not timestamps:
+                return []
+        others = lowest(
+            (other.watermark.watermark_ms, other.idle)
+            for other in self.splits.values()
+            if other is not progress and not other.ended
+        )
+        alone = all(other is progress or other.ended for other in self.splits.values())
+        if self._wants_watermarks:
+            running = progress.watermark.running(timestamps, batch.values)
+            merged = self.merged
+            batch.watermarks = [
+                max(merged, mark if alone else min(mark, others)) for mark in running
+            ]
+        cuts = progress.watermark.advance(timestamps, batch.values)
+        progress.measures.watermark_ms = progress.watermark.watermark_ms
+        if not cuts:
+            return [(batch, None)]
+        pieces: list[tuple[Batch[Any] | None, int | None]] = []
+        start, told = 0, None
+        for index, watermark_ms in cuts:
+            mark = watermark_ms if alone else min(watermark_ms, others)
+            if index > start:
+                pieces.append((batch.slice(start, index), told))
+            elif told is not None:
+                pieces.append((None, told))
+            start, told = index, mark
+        pieces.append((batch.slice(start, len(batch)), told))
+        return pieces
+
+    @staticmethod
+    def _before(progress: SplitProgress, batch: Batch[Any], timestamps: list[int], until_ms: int) -> Batch[Any]:
+        """The records before `until_ms`; the split ends once its watermark says that no more of them will come."""
+        if max(timestamps) - until_ms >= progress.watermark.slack_ms:
+            progress.ended = True
+        return batch.select([timestamp < until_ms for timestamp in timestamps])
+
+    def _reject(self, progress: SplitProgress, records: list[tuple[bytes, str, Any]]) -> None:
+        """Records that cannot be used: (raw, reason, position)."""
+        self._measures.count("errors", len(records))
+        if self._on_error == "fail":
+            _, reason, position = records[0]
+            raise RecordError(self.operator_id, progress.split.id, position, reason)
+        if self._on_error == "skip":
+            self._measures.count("skipped", len(records))
+            return
+        self._measures.count("dead_letters", len(records))
+        letters = [
+            DeadLetter(
+                value=raw.decode("utf-8", "backslashreplace"),
+                error=reason,
+                operator=self.operator_id,
+                attempt=self._attempt,
+                split=progress.split.id,
+                offset=position,
+            )
+            for raw, reason, position in records
+        ]
+        timestamps = [self._clock.now_ms()] * len(letters) if self._event_time is not None else None
+        for target in self._failed_targets:
+            target.process(Batch(letters, timestamps))
+
+    # -------------------------------------------------------------- control
+
+    def _send_watermark(self, watermark_ms: int) -> None:
+        if watermark_ms > self.merged:
+            self.merged = watermark_ms
+            self._measures.watermark_ms = watermark_ms
+            for target in (*self._targets, *self._failed_targets):
+                target.watermark(watermark_ms)
+
+    async def _raise_watermark(self, arrived: float) -> None:
+        """Tell the merged watermark where it has risen."""
+        merged = lowest(
+            (progress.watermark.watermark_ms, progress.idle)
+            for progress in self.splits.values()
+            if not progress.ended
+        )
+        if merged > self.merged:
+            self._send_watermark(merged)
+            await self.chain.flush(arrived)
+
+    async def _check_idle(self, now: float) -> None:
+        """Splits that have had nothing for `idle_timeout` leave the minimum; when all have, time itself moves it."""
+        idle_ms = self._watermarks.idle_timeout_ms
+        if idle_ms is None or self._bounded or self.draining:
+            return
+        waiting = [progress for progress in self.splits.values() if not progress.ended]
+        for progress in waiting:
+            if not progress.idle and (now - progress.last_record) * 1000 >= idle_ms:
+                progress.idle = progress.measures.idle = True
+        if waiting and all(progress.idle for progress in waiting):
+            since = self._idle_since if self._idle_since is not None else max(p.last_record for p in waiting)
+            passed_ms = int((now - since) * 1000)
+            if passed_ms > 0:
+                for progress in waiting:
+                    progress.watermark.pass_time(passed_ms)
+                self._idle_since = since + passed_ms / 1000
+            if not self._told_idle:
+                self._told_idle = True
+                for target in (*self._targets, *self._failed_targets):
+                    target.idle()
+        await self._raise_watermark(now)
+
+    async def _barrier(self, barrier: Barrier) -> None:
+        positions = {split_id: progress.position() for split_id, progress in self.splits.items()}
+        await self.chain.barrier(barrier, {self.operator_id: positions})
+
+    async def _end(self) -> None:
+        self._ended = True
+        if self._event_time is not None:
+            self._send_watermark(MAX_WATERMARK)
+        for target in (*self._targets, *self._failed_targets):
+            target.end()
+        await self.chain.flush(self._clock.monotonic())
+        self._reporter.ended(self.name)

@@ -1,0 +1,138 @@
+"""A subtask fed by channels: one asyncio task that reads its gate and drives its chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...operators.batch import Batch
+from ...operators.operator import AsyncOperator
+from ..clock import Clock
+from .chain import Chain, Reporter
+from .channel import Gate
+from .elements import Barrier, Element, EndOfStream, Idle, Watermark
+from .node import OperatorNode, Target
+from .watermarks import InputWatermarks
+
+
+class Subtask:
+    """Reads elements in order, aligns barriers, merges watermarks, and walks its chain with every batch."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        gate: Gate,
+        head: Target,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        spawn: Callable[[Any], Any],
+    ) -> None:
+        self.name = chain.name
+        self.chain = chain
+        self.gate = gate
+        self.watermarks = InputWatermarks(gate.channels)
+        self._head = head
+        self._clock = clock
+        self._reporter = reporter
+        self._spawn = spawn
+        self._open_channels = gate.channels
+        self._ended = False
+        self._released = False
+        self._aligning_since: float | None = None
+        self._async_node = (
+            head if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
+        )
+        self._async = self._async_node.operator if self._async_node is not None else None
+
+    def release(self) -> None:
+        """The job has ended: return from `run`."""
+        self._released = True
+        self.gate.wake()
+
+    async def run(self) -> None:
+        """Until released or cancelled. The chain is closed in either case."""
+        chain, gate, clock = self.chain, self.gate, self._clock
+        measures = chain.measures
+        try:
+            await chain.open()
+            if isinstance(self._async, AsyncOperator):
+                self._async.start(self._spawn, gate.wake)
+            while not self._released:
+                await self._collect()
+                until_timer = await chain.tick()
+                item = gate.poll() if self._async is None or self._async.ready else None
+                if item is None:
+                    if self._open_channels == 0 and not self._ended and self._drained:
+                        await self._end()
+                        continue
+                    started = clock.monotonic()
+                    await gate.wait(clock, until_timer)
+                    measures.idle_s += clock.monotonic() - started
+                    continue
+                started = clock.monotonic()
+                backpressured = measures.backpressured_s
+                await self._take(*item)
+                measures.busy_s += (
+                    clock.monotonic() - started - (measures.backpressured_s - backpressured)
+                )
+                await clock.sleep(0)
+        finally:
+            chain.close()
+            await chain.close_sinks()
+
+    @property
+    def _drained(self) -> bool:
+        return not isinstance(self._async, AsyncOperator) or self._async.idle
+
+    async def _take(self, channel: int, element: Element, arrived: float) -> None:
+        if isinstance(element, Batch):
+            self.watermarks.set_active(channel)
+            self._head.process(element)
+            await self.chain.flush(arrived)
+        elif isinstance(element, Watermark):
+            await self._raise(self.watermarks.update(channel, element.timestamp_ms), arrived)
+        elif isinstance(element, Barrier):
+            await self._align(channel, element)
+        elif isinstance(element, Idle):
+            await self._raise(self.watermarks.set_idle(channel), arrived)
+            if self.watermarks.all_idle:
+                self._head.idle()
+                await self.chain.flush(arrived)
+        elif isinstance(element, EndOfStream):
+            self._open_channels -= 1
+
+    async def _raise(self, merged: int | None, arrived: float) -> None:
+        if merged is None:
+            return
+        if self._async_node is not None:
+            self._async_node.raise_watermark(merged)
+        else:
+            self._head.watermark(merged)
+        await self.chain.flush(arrived)
+
+    async def _align(self, channel: int, barrier: Barrier) -> None:
+        if self._aligning_since is None:
+            self._aligning_since = self._clock.monotonic()
+        if self.gate.aligner.arrive(channel, barrier.checkpoint_id):
+            alignment_ms = (self._clock.monotonic() - self._aligning_since) * 1000
+            self._aligning_since = None
+            await self._collect()
+            await self.chain.barrier(barrier, {}, alignment_ms)
+
+    async def _collect(self) -> None:
+        if not isinstance(self._async, AsyncOperator) or self._async_node is None:
+            return
+        for item in self._async.collect():
+            if isinstance(item, Batch):
+                self._async_node.emit(item)
+            else:
+                self._async_node.forward_watermark(item)
+        await self.chain.flush(self._clock.monotonic())
+
+    async def _end(self) -> None:
+        await self._collect()
+        self._head.end()
+        await self.chain.flush(self._clock.monotonic())
+        self._ended = True
+        self._reporter.ended(self.name)

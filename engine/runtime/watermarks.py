@@ -1,0 +1,127 @@
+"""The arithmetic of watermarks: pure, no clock, no loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import sub
+
+from ...operators.time import MIN_WATERMARK
+from ...operators.watermarks import Watermarks, WatermarkStrategy
+
+
+class SplitWatermark:
+    """The watermark of one split.
+
+    It rises with every record. To a batch that costs one look at its bounds: only a record that stands *behind* the
+    watermark implied by those before it can tell the difference, so the batch is cut there and nowhere else.
+    """
+
+    def __init__(self, watermarks: Watermarks, restored_ms: int = MIN_WATERMARK) -> None:
+        self.watermark_ms = restored_ms
+        self.slack_ms = watermarks.out_of_orderness_ms + 1
+        self._strategy: WatermarkStrategy | None = None
+        if watermarks.strategy is not None:
+            self._strategy = watermarks.strategy()
+            if restored_ms != MIN_WATERMARK:
+                self._strategy.restore(restored_ms)
+
+    def advance(self, timestamps: Sequence[int], values: Sequence[object]) -> list[tuple[int, int]]:
+        """Take in a batch. The cuts it needs: (index, watermark) means that the records from `index` on must see
+        `watermark`. `watermark_ms` is then the watermark after the batch."""
+        if self._strategy is not None:
+            return self._cuts(timestamps, self._observed(timestamps, values))
+        slack = self.slack_ms
+        before = self.watermark_ms
+        highest = max(timestamps)
+        self.watermark_ms = max(before, highest - slack)
+        if min(timestamps) > self.watermark_ms:
+            return []
+        running = list(accumulate(timestamps, max, initial=before + slack))
+        if max(map(sub, running, timestamps)) < slack:
+            return []
+        return self._cuts(timestamps, [top - slack for top in running], before)
+
+    def running(self, timestamps: Sequence[int], values: Sequence[object]) -> list[int]:
+        """For each record the watermark before it; call it before `advance`, which must then be given the same batch.
+        Not for a strategy of the user's: there the watermark before the batch stands for all."""
+        if self._strategy is not None:
+            return [self.watermark_ms] * len(timestamps)
+        slack = self.slack_ms
+        tops = list(accumulate(timestamps, max, initial=self.watermark_ms + slack))
+        tops.pop()
+        return [top - slack for top in tops]
+
+    def pass_time(self, milliseconds: int) -> None:
+        """Event time moves on with the clock while the whole source is idle."""
+        if self.watermark_ms != MIN_WATERMARK:
+            self.watermark_ms += milliseconds
+
+    def _observed(self, timestamps: Sequence[int], values: Sequence[object]) -> list[int]:
+        assert self._strategy is not None
+        observe = self._strategy.observe
+        marks = [observe(timestamp, value) for timestamp, value in zip(timestamps, values, strict=True)]
+        running = list(accumulate(marks, max, initial=self.watermark_ms))
+        self.watermark_ms = running[-1]
+        return running
+
+    @staticmethod
+    def _cuts(
+        timestamps: Sequence[int], running: Sequence[int], told: int = MIN_WATERMARK
+    ) -> list[tuple[int, int]]:
+        cuts = []
+        told = max(told, running[0])
+        for index, (timestamp, watermark) in enumerate(zip(timestamps, running, strict=False)):
+            if timestamp <= watermark and watermark > told:
+                cuts.append((index, watermark))
+                told = watermark
+        return cuts
+
+
+def lowest(watermarks: Iterable[tuple[int, bool]]) -> int:
+    """The watermark of several inputs, each (watermark, idle): the lowest of those that are not idle; when all are, the
+    lowest of all, which moves on with the clock at its source. `MIN_WATERMARK` when there are none."""
+    pairs = list(watermarks)
+    active = [watermark for watermark, idle in pairs if not idle]
+    return min(active or [watermark for watermark, _ in pairs], default=MIN_WATERMARK)
+
+
+class InputWatermarks:
+    """The watermarks of a subtask's input channels, merged.
+
+    >>> inputs = InputWatermarks(2)
+    >>> inputs.update(0, 50) is None, inputs.update(1, 30)
+    (True, 30)
+    >>> inputs.set_idle(1)
+    50
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.marks = [MIN_WATERMARK] * channels
+        self.idle_channels = [False] * channels
+        self.merged = MIN_WATERMARK
+
+    @property
+    def all_idle(self) -> bool:
+        return all(self.idle_channels)
+
+    def update(self, channel: int, watermark_ms: int) -> int | None:
+        """A channel's watermark has risen; the merged one if it rose."""
+        self.marks[channel] = max(self.marks[channel], watermark_ms)
+        return self._risen()
+
+    def set_idle(self, channel: int) -> int | None:
+        """A channel has gone idle; the merged watermark if it rose by that."""
+        self.idle_channels[channel] = True
+        return self._risen()
+
+    def set_active(self, channel: int) -> None:
+        """Records have come on a channel."""
+        self.idle_channels[channel] = False
+
+    def _risen(self) -> int | None:
+        merged = lowest(zip(self.marks, self.idle_channels, strict=True))
+        if merged > self.merged:
+            self.merged = merged
+            return merged
+        return None

@@ -1,0 +1,387 @@
+"""The worker: makes the subtasks of a plan and runs them.
+
+The coordinator speaks to it through `deploy`, `trigger`, `drain`, `release`; it answers through a `Reporter`. Today both
+are in one process; the interface is what a remote worker will offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ...connectors.sink import Sink
+from ...connectors.source import Source, Split
+from ...operators.errors import Retry
+from ...operators.operator import Operator
+from ..clock import Clock
+from ..config import RunConfig
+from ..executor import Executor
+from ..metrics.measures import JobMeasures
+from ..plan import Chained, Plan, PlannedEdge
+from ..state.backend import OperatorStore, StateBackend, StoreSnapshot, StoreSpec
+from ..topology import Node
+from .chain import Chain, Reporter, SplitPosition
+from .channel import Channel, Gate
+from .contexts import ConnectorContext
+from .elements import Barrier
+from .event_time import EventTime
+from .node import NodeContext, OperatorNode, Target
+from .outputs import ChannelOutput, SinkLeaf
+from .partitioners import Broadcast, Forward, Hash, Partitioner, RoundRobin
+from .source_subtask import SourceSubtask, SplitProgress
+from .subtask import Subtask
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the subtasks start from.
+
+    Attributes:
+        attempt: the nth start of the job.
+        splits: per source and subtask, the splits it reads, each with its position at the checkpoint (None: from its
+            beginning).
+        snapshots: per stateful operator and subtask, the snapshots to restore from, each with the folder of its files;
+            operators that are not there start empty.
+    """
+
+    attempt: int
+    splits: dict[str, list[list[tuple[Split, SplitPosition | None]]]]
+    snapshots: dict[str, list[list[tuple[StoreSnapshot, Path]]]]
+
+
+class Worker:
+    """Hosts the subtasks of one attempt."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        config: RunConfig,
+        job: str,
+        *,
+        backend: StateBackend,
+        directory: Path,
+        clock: Clock,
+        executor: Executor,
+        measures: JobMeasures,
+        reporter: Reporter,
+        on_fetch: Callable[[int], None],
+    ) -> None:
+        self._plan = plan
+        self._config = config
+        self._job = job
+        self._backend = backend
+        self._directory = directory
+        self._clock = clock
+        self._executor = executor
+        self._measures = measures
+        self._reporter = reporter
+        self._on_fetch = on_fetch
+        self._gates: dict[tuple[Chained, int], Gate] = {}
+        self._first_channel: dict[PlannedEdge, int] = {}
+        self._stores: list[tuple[OperatorStore, Any]] = []
+        self._background: asyncio.TaskGroup | None = None
+        self.sources: list[SourceSubtask] = []
+        self.subtasks: list[Subtask] = []
+
+    # ------------------------------------------------------------ interface
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Make every subtask, its state restored, without running anything.
+
+        Raises:
+            StateError: a store cannot be opened, or its types differ.
+        """
+        for chain in self._plan.chains:
+            self._make_gates(chain)
+        for chain in self._plan.chains:
+            for subtask in range(chain.parallelism):
+                await self._make_subtask(chain, subtask, deployment)
+
+    async def run(self, during: Callable[[Callable[[Coroutine[Any, Any, Any]], Any]], Coroutine[Any, Any, None]]) -> None:
+        """Run all subtasks, and `during(spawn)` beside them, until `during` returns or anything fails. The state is
+        closed in any case.
+
+        Raises:
+            BaseExceptionGroup: what failed.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._background = group
+                for runner in (*self.sources, *self.subtasks):
+                    group.create_task(runner.run(), name=runner.name)
+                group.create_task(self._supervise(during), name="coordinator")
+        finally:
+            self._background = None
+            await asyncio.shield(self._executor.run(self.close))
+
+    async def _supervise(
+        self, during: Callable[[Callable[[Coroutine[Any, Any, Any]], Any]], Coroutine[Any, Any, None]]
+    ) -> None:
+        await during(self._spawn)
+        self.release()
+
+    def trigger(self, barrier: Barrier) -> None:
+        """Put a barrier into every source."""
+        for source in self.sources:
+            source.trigger(barrier)
+
+    def drain(self) -> None:
+        """Sources read no more."""
+        for source in self.sources:
+            source.drain()
+
+    def release(self) -> None:
+        """Every subtask returns."""
+        for runner in (*self.sources, *self.subtasks):
+            runner.release()
+
+    def add_splits(self, operator_id: str, subtask: int, splits: Sequence[Split]) -> None:
+        """Splits found while running, for one subtask of a source."""
+        for source in self.sources:
+            if source.operator_id == operator_id and source.name.endswith(f"[{subtask}]"):
+                source.add_splits(splits)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all subtasks: who must acknowledge."""
+        return [runner.name for runner in (*self.sources, *self.subtasks)]
+
+    def update_measures(self) -> None:
+        """Bring the sizes of state up to date."""
+        for store, measures in self._stores:
+            measures.state_memory_bytes = store.memory_bytes
+            measures.state_disk_bytes = store.disk_bytes
+
+    def close(self) -> None:
+        """Give back the state. Blocking."""
+        while self._stores:
+            self._stores.pop()[0].close()
+
+    # ------------------------------------------------------------- building
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        assert self._background is not None
+        return self._background.create_task(coroutine)
+
+    def _make_gates(self, chain: Chained) -> None:
+        count = 0
+        for edge in chain.inputs:
+            self._first_channel[edge] = count
+            count += 1 if edge.partitioner == "forward" else edge.sender.parallelism
+        if count:
+            for subtask in range(chain.parallelism):
+                self._gates[chain, subtask] = Gate(count, self._config.channel_capacity)
+
+    def _channels(self, edge: PlannedEdge, sender: int) -> list[Channel]:
+        """The sending ends of one sender's channels, by receiver; the one to the same subtask for `forward`."""
+        first = self._first_channel[edge]
+        if edge.partitioner == "forward":
+            return [self._gates[edge.receiver, sender].channel(first)]
+        return [
+            self._gates[edge.receiver, receiver].channel(first + sender)
+            for receiver in range(edge.receiver.parallelism)
+        ]
+
+    def _partitioner(self, edge: PlannedEdge, sender: int) -> Partitioner:
+        count = edge.receiver.parallelism
+        if edge.partitioner == "hash":
+            return Hash(count, self._plan.max_parallelism)
+        if edge.partitioner == "broadcast":
+            return Broadcast(count)
+        if edge.partitioner == "round_robin":
+            return RoundRobin(count, sender)
+        return Forward()
+
+    async def _make_subtask(self, chain: Chained, subtask: int, deployment: Deployment) -> None:
+        attempt = deployment.attempt
+        targets: dict[Node, Target] = {}
+        nodes: list[OperatorNode] = []
+        sinks: list[SinkLeaf] = []
+        for node in chain.nodes:
+            measures = self._measures.operator(node.name, subtask, node.word)
+            if node.kind == "sink":
+                context = self._connector_context(node, chain, subtask, attempt)
+                sink = cast("Sink[Any]", node.what)
+                leaf = SinkLeaf(
+                    node.name,
+                    sink.writer(context),
+                    measures,
+                    self._measures.latency,
+                    self._clock,
+                    transactional=sink.guarantee == "exactly_once",
+                )
+                sinks.append(leaf)
+                targets[node] = leaf
+            elif isinstance(node.what, Operator):
+                made = await self._make_node(node, node.what, chain, subtask, deployment)
+                nodes.append(made)
+                targets[node] = made
+        # Where the records of each node go: nodes of the chain, and channels to other chains.
+        ends: dict[tuple[Node, str | None], list[Target]] = {}
+        for upstream, tag, node in chain.links:
+            ends.setdefault((upstream, tag), []).append(targets[node])
+        outputs: list[ChannelOutput] = []
+        for edge in chain.outputs:
+            output = ChannelOutput(self._partitioner(edge, subtask), self._channels(edge, subtask))
+            outputs.append(output)
+            ends.setdefault((edge.upstream, edge.tag), []).append(output)
+        for (upstream, tag), found in ends.items():
+            target = targets.get(upstream)
+            if isinstance(target, OperatorNode):
+                if tag is None:
+                    target.targets = found
+                else:
+                    target.context.side_targets[tag] = found
+        name = chain.subtask_name(subtask)
+        made_chain = Chain(
+            name,
+            nodes,
+            outputs,
+            sinks,
+            clock=self._clock,
+            executor=self._executor,
+            spawn=self._spawn,
+            reporter=self._reporter,
+            snapshot_directory=self._directory / "snapshots" / name,
+            measures=self._measures.subtask(chain.head.name, subtask, tuple(n.name for n in chain.nodes)),
+        )
+        if chain.head.kind == "source":
+            self.sources.append(self._make_source(made_chain, chain, subtask, deployment, ends))
+        else:
+            gate = self._gates[chain, subtask]
+            self.subtasks.append(
+                Subtask(
+                    made_chain,
+                    gate,
+                    targets[chain.head],
+                    clock=self._clock,
+                    reporter=self._reporter,
+                    spawn=self._spawn,
+                )
+            )
+
+    def _make_source(
+        self,
+        made: Chain,
+        chain: Chained,
+        subtask: int,
+        deployment: Deployment,
+        ends: dict[tuple[Node, str | None], list[Target]],
+    ) -> SourceSubtask:
+        node = chain.head
+        source = cast("Source[Any]", node.what)
+        settings = node.source
+        assert settings is not None
+        context = self._connector_context(node, chain, subtask, deployment.attempt)
+        field = settings.event_time
+        if field is None and source.has_timestamps:
+            field = "timestamp"  # never read: the source brings its own
+        on_error = settings.on_error
+        made_source = SourceSubtask(
+            made,
+            node.name,
+            source.reader(context),
+            [
+                SplitProgress(
+                    split, position, settings.watermarks, self._measures.split(node.name, split.id)
+                )
+                for split, position in deployment.splits[node.name][subtask]
+            ],
+            bounded=source.bounded,
+            poll_interval_ms=source.poll_interval_ms,
+            event_time=None if field is None else EventTime(field, settings.watermarks.max_ahead_ms),
+            own_timestamps=settings.event_time is None and source.has_timestamps,
+            watermarks=settings.watermarks,
+            on_error=on_error.then if isinstance(on_error, Retry) else on_error,
+            rate_limit=settings.rate_limit,
+            linger_s=self._config.linger_ms / 1000,
+            max_batch=self._config.max_batch,
+            until_ms=self._config.until_ms,
+            wants_watermarks=self._plan.wants_watermarks,
+            measures=self._measures.operator(node.name, subtask, "source"),
+            split_measures=lambda split_id: self._measures.split(node.name, split_id),
+            targets=ends.get((node, None), []),
+            failed_targets=ends.get((node, "failed"), []),
+            clock=self._clock,
+            reporter=self._reporter,
+            attempt=deployment.attempt,
+            on_fetch=self._on_fetch,
+        )
+        context.on_wake = made_source.wake
+        return made_source
+
+    async def _make_node(
+        self,
+        node: Node,
+        description: Operator[Any, Any],
+        chain: Chained,
+        subtask: int,
+        deployment: Deployment,
+    ) -> OperatorNode:
+        operator = copy(description)
+        measures = self._measures.operator(node.name, subtask, node.word)
+        store: OperatorStore | None = None
+        if node.stateful:
+            store = await self._open_store(node, operator, chain, subtask, deployment)
+            self._stores.append((store, measures))
+        context = NodeContext(
+            node.name,
+            self._clock,
+            measures,
+            store,
+            subtask=subtask,
+            parallelism=chain.parallelism,
+            attempt=deployment.attempt,
+        )
+        return OperatorNode(operator, context, measures, store)
+
+    async def _open_store(
+        self,
+        node: Node,
+        operator: Operator[Any, Any],
+        chain: Chained,
+        subtask: int,
+        deployment: Deployment,
+    ) -> OperatorStore:
+        stateful = sum(
+            chained.parallelism
+            for chained in self._plan.chains
+            for other in chained.nodes
+            if other.stateful
+        )
+        spec = StoreSpec(
+            operator_id=node.name,
+            subtask=subtask,
+            key_groups=self._plan.key_groups(chain, subtask),
+            max_parallelism=self._plan.max_parallelism,
+            descriptors=operator.states(),
+            uses_timers=operator.uses_timers,
+            memory_budget_bytes=self._config.memory_budget_bytes // stateful,
+            directory=self._directory / "state" / f"{node.name}-{subtask}",
+            now_ms=self._clock.now_ms,
+            key_type=node.key_type,
+            parallelism=chain.parallelism,
+        )
+        snapshots = deployment.snapshots.get(node.name)
+        if snapshots is None:
+            return await self._executor.run(self._backend.create, spec)
+        return await self._executor.run(self._backend.restore, spec, snapshots[subtask])
+
+    def _connector_context(
+        self, node: Node, chain: Chained, subtask: int, attempt: int
+    ) -> ConnectorContext:
+        return ConnectorContext(
+            node.name,
+            self._job,
+            subtask,
+            chain.parallelism,
+            attempt,
+            self._clock,
+            self._executor,
+            self._measures.operator(node.name, subtask, node.kind),
+        )
+

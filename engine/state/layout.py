@@ -1,0 +1,165 @@
+"""What an operator's states look like in storage, the same for every backend.
+
+The store asks every descriptor to bind before anything is opened, so that kinds and types are known when a snapshot is
+compared with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...operators.state import (
+    KeyedTable,
+    LocalList,
+    MapTable,
+    StateDescriptor,
+    WindowTable,
+    WindowTableState,
+)
+from ...operators.time import duration_ms
+from ..errors import StateError
+from .backend import StateSchema, StoreSnapshot, StoreSpec
+from .codec import EXPIRING, Conversion, ValueCodec, conversion
+from .key_groups import KeyCodec
+from .local_items import LocalItems
+from .schema import schema_text
+
+EVENT_TIMERS: WindowTableState[bool] = WindowTableState("timers.event", bool)
+PROCESSING_TIMERS: WindowTableState[bool] = WindowTableState("timers.processing", bool)
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """One state in storage.
+
+    Attributes:
+        schema: what a snapshot says about it.
+        values: the codec of the stored values; with a time to live, of the pairs (expires_ms, value).
+        keys: the codec of the operator's keys.
+        map_keys: the codec of the map keys; None for other kinds.
+        expiring: whether the stored values are such pairs.
+        upgrade: the user's function for values of an older version.
+    """
+
+    schema: StateSchema
+    values: ValueCodec
+    keys: KeyCodec
+    map_keys: KeyCodec | None
+    expiring: bool
+    upgrade: Callable[[int, Any], Any] | None
+
+
+class TableMaker(Protocol):
+    """The part of a backend that makes empty tables."""
+
+    def keyed(self, layout: StateLayout) -> KeyedTable[Any, Any]: ...
+    def windowed(self, layout: StateLayout) -> WindowTable[Any, Any]: ...
+    def mapped(self, layout: StateLayout) -> MapTable: ...
+
+
+class BoundTables:
+    """The tables of one operator in one subtask, by state name: what descriptors bind to.
+
+    Raises:
+        StateError: two states have one name.
+        StateTypeError: a declared type cannot be stored.
+    """
+
+    def __init__(self, spec: StoreSpec, maker: TableMaker) -> None:
+        self._operator_id = spec.operator_id
+        self._keys = KeyCodec(spec.key_type)
+        self._maker = maker
+        self._tables: dict[str, Any] = {}
+        self._descriptors: dict[str, StateDescriptor[Any]] = {}
+        self._current_key: Any = None
+        self.now_ms = spec.now_ms
+        self.layouts: dict[str, StateLayout] = {}
+        self.locals: dict[str, LocalItems] = {}
+        timers = (EVENT_TIMERS, PROCESSING_TIMERS) if spec.uses_timers else ()
+        for descriptor in (*spec.descriptors, *timers):
+            if self._descriptors.setdefault(descriptor.name, descriptor) is not descriptor:
+                raise StateError(
+                    f"operator {spec.operator_id!r} declares two states named {descriptor.name!r}: rename one"
+                )
+            descriptor.bind(self)
+
+    @property
+    def schemas(self) -> tuple[StateSchema, ...]:
+        """What a snapshot says about all of them."""
+        return tuple([layout.schema for layout in self.layouts.values()])
+
+    def current_key(self) -> Any:
+        return self._current_key
+
+    def set_current_key(self, key: Any) -> None:
+        self._current_key = key
+
+    def keyed(self, descriptor: StateDescriptor[Any], value_type: Any) -> KeyedTable[Any, Any]:
+        return self._table(descriptor, "keyed", value_type, None)  # type: ignore[no-any-return]  # one dict for all kinds
+
+    def windowed(self, descriptor: StateDescriptor[Any], value_type: Any) -> WindowTable[Any, Any]:
+        return self._table(descriptor, "window", value_type, None)  # type: ignore[no-any-return]  # as above
+
+    def mapped(self, descriptor: StateDescriptor[Any], key_type: Any, value_type: Any) -> MapTable:
+        return self._table(descriptor, "map", value_type, key_type)  # type: ignore[no-any-return]  # as above
+
+    def local(self, descriptor: StateDescriptor[Any], item_type: Any) -> LocalList:
+        return self._table(descriptor, "local", item_type, None)  # type: ignore[no-any-return]  # as above
+
+    def conversions(self, snapshot: StoreSnapshot) -> dict[str, Conversion | None]:
+        """For each state of a snapshot how its values become today's; None where the bytes are as they should be.
+
+        Raises:
+            StateTypeError: a type differs and cannot be upgraded.
+            StateError: the snapshot holds a state that is not declared any more.
+        """
+        gone = [schema.name for schema in snapshot.schemas if schema.name not in self.layouts]
+        if gone:
+            raise StateError(
+                f"the checkpoint holds state {', '.join(map(repr, gone))} of operator {self._operator_id!r}, which "
+                "declares no such state any more: declare it again, or rename the operator to start it empty"
+            )
+        found = {}
+        for schema in snapshot.schemas:
+            layout = self.layouts[schema.name]
+            found[schema.name] = conversion(
+                self._operator_id, schema, layout.schema, layout.values, layout.upgrade, self._expiry(layout)
+            )
+        return found
+
+    def _expiry(self, layout: StateLayout) -> Callable[[], int]:
+        ttl_ms = getattr(self._descriptors[layout.schema.name], "ttl", None)
+        kept_ms = 0 if ttl_ms is None else duration_ms(ttl_ms)
+        return lambda: self.now_ms() + kept_ms
+
+    def _table(self, descriptor: StateDescriptor[Any], kind: str, value_type: Any, map_key_type: Any) -> Any:
+        name = descriptor.name
+        if self._descriptors.get(name) != descriptor:
+            raise StateError(
+                f"operator {self._operator_id!r} asks for state {name!r}, which its states() do not return"
+            )
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = self._make(descriptor, kind, value_type, map_key_type)
+        return table
+
+    def _make(self, descriptor: StateDescriptor[Any], kind: str, value_type: Any, map_key_type: Any) -> Any:
+        where = f"state {descriptor.name!r} of operator {self._operator_id!r}"
+        values = ValueCodec(value_type, where)
+        expiring = getattr(descriptor, "ttl", None) is not None
+        map_keys = None if kind != "map" else KeyCodec(None if map_key_type is Any else map_key_type)
+        texts = [] if map_keys is None else [schema_text(map_key_type)]
+        texts += [schema_text(descriptor.schema_types[-1]), EXPIRING] if expiring else [values.schema]
+        schema = StateSchema(descriptor.name, kind, descriptor.version, tuple(texts))
+        layout = StateLayout(schema, values, self._keys, map_keys, expiring, descriptor.upgrade)
+        self.layouts[descriptor.name] = layout
+        if kind == "keyed":
+            return self._maker.keyed(layout)
+        if kind == "window":
+            return self._maker.windowed(layout)
+        if kind == "map":
+            return self._maker.mapped(layout)
+        items = self.locals[descriptor.name] = LocalItems(values)
+        return items

@@ -1,0 +1,99 @@
+"""What is wrong with a topology, found before anything runs. Every message names the operator and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..operators.operator import Operator
+from .errors import TopologyError
+from .topology import Node, Topology
+
+
+def validate(topology: Topology) -> None:
+    """Check a topology.
+
+    Raises:
+        TopologyError: with every problem found.
+    """
+    problems = [*_shape(topology), *_names(topology)]
+    for node in topology.nodes:
+        if node.operator is not None:
+            problems += _operator(topology, node, node.operator)
+    if problems:
+        raise TopologyError(problems)
+
+
+def _shape(topology: Topology) -> list[str]:
+    problems = []
+    if not any(node.kind == "source" for node in topology.nodes):
+        problems.append(f"topology {topology.name!r} has no source: begin with topology.source(name, ...)")
+    if not any(node.kind == "sink" for node in topology.nodes):
+        problems.append(f"topology {topology.name!r} has no sink: end a stream with .sink(name, ...)")
+    else:
+        problems += [
+            f"{node.word} {node.name!r} leads nowhere: end its stream with .sink(name, ...), or remove it"
+            for node in topology.nodes
+            if node.kind != "sink" and not any(topology.downstream(node))
+        ]
+    for node in topology.nodes:
+        for edge in node.inputs:
+            operator = edge.upstream.operator
+            if edge.tag is None or edge.tag == "failed" or operator is None:
+                continue
+            if operator.side_outputs and edge.tag not in operator.side_outputs:
+                known = ", ".join(map(repr, operator.side_outputs))
+                problems.append(
+                    f"{node.name!r} listens to side output {edge.tag!r} of {edge.upstream.name!r}, which has only {known}"
+                )
+    return problems
+
+
+def _names(topology: Topology) -> list[str]:
+    counts = Counter(node.name for node in topology.nodes)
+    return [
+        f"{count} operators are named {name!r}: state is kept under the name, so give each its own with name="
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def _operator(topology: Topology, node: Node, operator: Operator[object, object]) -> list[str]:
+    problems = []
+    if operator.keyed and not all(edge.keyed for edge in node.inputs):
+        problems.append(f"{node.word} {node.name!r} needs a keyed stream: put .key_by(...) before it")
+    if operator.needs_event_time:
+        for source in _sources(node):
+            if not source.has_event_time:
+                problems.append(
+                    f"{node.word} {node.name!r} needs event time, but source {source.name!r} has none: "
+                    f"pass event_time= to topology.source({source.name!r}, ...)"
+                )
+    if operator.emits_only_on_watermark and not operator.needs_event_time:
+        unbounded = [s for s in _sources(node) if not getattr(s.what, "bounded", True)]
+        problems += [
+            f"{node.word} {node.name!r} gives out its result only at the end of the stream, and source {source.name!r} "
+            "has none: give the window a trigger, or bound the source"
+            for source in unbounded
+        ]
+    state_names = Counter(descriptor.name for descriptor in operator.states())
+    problems += [
+        f"{node.word} {node.name!r} declares the state {name!r} twice: give each state its own name"
+        for name, count in state_names.items()
+        if count > 1
+    ]
+    return problems
+
+
+def _sources(node: Node) -> list[Node]:
+    found: dict[Node, None] = {}
+    seen: set[Node] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current.kind == "source":
+            found[current] = None
+        stack.extend(edge.upstream for edge in current.inputs)
+    return list(found)
