@@ -50,6 +50,7 @@ def load_config(
     profile: str | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
+    assumed: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """The settings of a run, put together from a file, the environment and flags; later ones win.
 
@@ -59,13 +60,14 @@ def load_config(
         environ: the environment; None for an empty one. Nothing is read from the process's own.
         flags: setting → value, as a text or as `RunConfig` takes it. A text `"none"` means None where that
             is a value.
+        assumed: settings that hold where nobody says otherwise, instead of `RunConfig`'s own.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key or profile, a value that does not fit; names
             where it stands.
     """
     environ = environ or {}
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = dict(assumed or {})
     if path is not None:
         settings |= _from_file(Path(path), profile, environ)
     elif profile is not None:

@@ -154,7 +154,7 @@ class Topology:
 
         node = self.add(
             Node(
-                self._named(name),
+                self.checked_name(name),
                 generated=False,
                 what=source,
                 kind="source",
@@ -182,7 +182,12 @@ class Topology:
         return f"{kind}-{number}"
 
     @staticmethod
-    def _named(name: str) -> str:
+    def checked_name(name: str) -> str:
+        """The name, if it can be an operator id.
+
+        Raises:
+            TopologyError: it cannot.
+        """
         if not _NAME.fullmatch(name):
             raise TopologyError(
                 f"operator name {name!r} cannot be used: letters, digits, '.', '_' and '-', at most 100 characters"
@@ -207,3 +212,18 @@ class Topology:
 
     def __repr__(self) -> str:
         return f"Topology({self.name!r}, {len(self.nodes)} nodes)"
+
+
+def sources_of(node: Node) -> list[Node]:
+    """The sources whose records reach a node."""
+    found: dict[Node, None] = {}
+    seen: set[Node] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current not in seen:
+            seen.add(current)
+            if current.kind == "source":
+                found[current] = None
+            stack.extend(edge.upstream for edge in current.inputs)
+    return list(found)

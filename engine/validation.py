@@ -6,7 +6,7 @@ from collections import Counter
 
 from ..operators.operator import Operator
 from .errors import TopologyError
-from .topology import Node, Topology
+from .topology import Node, Topology, sources_of
 
 
 def validate(topology: Topology) -> None:
@@ -62,14 +62,14 @@ def _operator(topology: Topology, node: Node, operator: Operator[object, object]
     if operator.keyed and not all(edge.keyed for edge in node.inputs):
         problems.append(f"{node.word} {node.name!r} needs a keyed stream: put .key_by(...) before it")
     if operator.needs_event_time:
-        for source in _sources(node):
+        for source in sources_of(node):
             if not source.has_event_time:
                 problems.append(
                     f"{node.word} {node.name!r} needs event time, but source {source.name!r} has none: "
                     f"pass event_time= to topology.source({source.name!r}, ...)"
                 )
     if operator.emits_only_on_watermark and not operator.needs_event_time:
-        unbounded = [s for s in _sources(node) if not getattr(s.what, "bounded", True)]
+        unbounded = [s for s in sources_of(node) if not getattr(s.what, "bounded", True)]
         problems += [
             f"{node.word} {node.name!r} gives out its result only at the end of the stream, and source {source.name!r} "
             "has none: give the window a trigger, or bound the source"
@@ -82,18 +82,3 @@ def _operator(topology: Topology, node: Node, operator: Operator[object, object]
         if count > 1
     ]
     return problems
-
-
-def _sources(node: Node) -> list[Node]:
-    found: dict[Node, None] = {}
-    seen: set[Node] = set()
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        if current.kind == "source":
-            found[current] = None
-        stack.extend(edge.upstream for edge in current.inputs)
-    return list(found)

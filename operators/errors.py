@@ -1,7 +1,8 @@
 """What happens to a record that user code fails on.
 
-An operator hands its user function to a `Guard`, which calls it over whole batches at the speed of `map` and still knows
-which record failed: everything before the failure is kept, the policy decides about the record, and the rest goes on.
+An operator hands its user function to a `Guard`, which calls it over whole batches at the speed of `map` and
+still knows which record failed: everything before the failure is kept, the policy decides about the record,
+and the rest goes on.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ FAILED: Final = "failed"
 """The side output that dead letters go to."""
 
 LastResort: TypeAlias = Literal["fail", "skip", "dead_letter"]
-"""What to do with a record for good: fail the job, leave it out (counted as `skipped`), or send it to the side output
-`failed` (counted as `dead_letters`)."""
+"""What to do with a record for good: fail the job, leave it out (counted as `skipped`), or send it to the
+side output `failed` (counted as `dead_letters`)."""
 
 _LAST_RESORTS: Final = ("fail", "skip", "dead_letter")
 _FRAMES: Final = 8
@@ -43,8 +44,8 @@ class Retry:
         delay: the wait before the second try.
         backoff: each further wait is this many times the one before; at least 1.
         max_delay: no wait is longer.
-        jitter: the share of a wait, from 0 to 1, that is left out by a number that looks random but is the same in every
-            run, so that many failing calls do not come back at the same moment.
+        jitter: the share of a wait, from 0 to 1, that is left out by a number that looks random but is the
+            same in every run, so that many failing calls do not come back at the same moment.
         then: what to do when the last try has failed.
 
     Raises:
@@ -71,7 +72,8 @@ class Retry:
             raise ValueError(f'Retry(then={self.then!r}) is not known: use "fail", "skip" or "dead_letter"')
 
     def wait_ms(self, tries: int, seed: str) -> float:
-        """How long to wait after `tries` failed tries, in milliseconds. `seed` picks the jitter: the same, the same."""
+        """How long to wait after `tries` failed tries, in milliseconds. `seed` picks the jitter: the same,
+        the same."""
         longest = duration_ms(self.max_delay)
         wait = float(duration_ms(self.delay))
         for _ in range(tries - 1):
@@ -128,8 +130,8 @@ class Failure:
 class Guard:
     """Calls user functions over batches, and does with the records they fail on what `on_error` says.
 
-    Counts `errors` (records given up), `retries` (calls repeated), `skipped` and `dead_letters`. What is not an
-    `Exception` (a cancellation, `KeyboardInterrupt`) passes through untouched.
+    Counts `errors` (records given up), `retries` (calls repeated), `skipped` and `dead_letters`. What is not
+    an `Exception` (a cancellation, `KeyboardInterrupt`) passes through untouched.
     """
 
     def __init__(self, on_error: OnError, context: OperatorContext) -> None:
@@ -141,12 +143,14 @@ class Guard:
     def apply(
         self, function: Callable[[T], Any], batch: Batch[T], finish: Callable[[Any], Any] | None = None
     ) -> tuple[list[Any], list[int] | None]:
-        """The results of `function`, each passed through `finish`, for the records of `batch` it did not fail on.
+        """The results of `function`, each passed through `finish`, for the records of `batch` it did not fail
+        on.
 
         Args:
             function: the user's function, called once per record, in order, and again only after a failure.
             batch: the records.
-            finish: what belongs to the call and may fail too, such as running through an iterator the function gave.
+            finish: what belongs to the call and may fail too, such as running through an iterator the
+                function gave.
 
         Returns:
             the results, and the indices of the records they belong to; None for all of them.
@@ -161,7 +165,8 @@ class Guard:
         while True:
             try:
                 calls = map(function, records)
-                # When a call raises, `extend` has kept all results before it, and `records` stands after the culprit.
+                # When a call raises, `extend` has kept the results before it, and `records` stands behind
+                # the culprit.
                 results.extend(calls if finish is None else map(finish, calls))
             except Exception as caught:
                 error = caught
@@ -185,7 +190,8 @@ class Guard:
         """Do with the records of `failures` what the policy says in the end.
 
         Raises:
-            BaseException: what `OperatorContext.record_error` makes of the first failure, when the policy is "fail".
+            BaseException: what `OperatorContext.record_error` makes of the first failure, when the policy is
+                "fail".
         """
         context = self._context
         context.count("errors", len(failures))
@@ -235,20 +241,26 @@ class Guard:
         )
 
 
-def check_on_error(on_error: OnError, *, retry: bool = True) -> None:
+def check_on_error(on_error: OnError, *, retry: bool = True, name: str = "on_error") -> None:
     """Refuse what is not a policy; with `retry=False` also a `Retry`.
 
+    Args:
+        on_error: what the user gave.
+        retry: whether calls may be repeated.
+        name: the argument's, for the message.
+
     Raises:
-        ValueError: it is not; says what is.
+        ValueError: it is not a policy; says what is.
     """
     if isinstance(on_error, Retry):
         if not retry:
             raise ValueError(
-                "on_error=Retry(...) is not possible here, for the failed call may have changed state already: "
+                f"{name}=Retry(...) is not possible here, for a failed call may have changed state: "
                 'use "fail", "skip" or "dead_letter", and try again inside the function'
             )
     elif on_error not in _LAST_RESORTS:
-        raise ValueError(f'on_error={on_error!r} is not known: use "fail", "skip", "dead_letter" or Retry(...)')
+        choices = '"fail", "skip", "dead_letter"' + (" or Retry(...)" if retry else "")
+        raise ValueError(f"{name}={on_error!r} is not known: use one of {choices}")
 
 
 def without(count: int, failures: Sequence[Failure]) -> list[int]:

@@ -17,8 +17,8 @@ Out = TypeVar("Out")
 class FlatMap(Operator[In, Out]):
     """Turns each record into none, one or many by a function that gives an iterable.
 
-    The new records stand where the old one stood and take its timestamp, key and origin. The iterable is run to its end
-    before the next record; when it fails half way, none of its results goes out.
+    The new records stand where the old one stood and take its timestamp, key and origin. The iterable is run
+    to its end before the next record; when it fails half way, none of its results goes out.
 
     Args:
         function: the new values for a value: a list, a generator, any finite iterable.

@@ -30,13 +30,13 @@ _HASHABLE: Final = frozenset(
 class KeyBy(Operator[T, T]):
     """Gives each record a key. Values, timestamps and origin stay; an earlier key goes.
 
-    A field name reads the attribute of that name (dots lead to attributes of attributes), or the entry of that name
-    where records are mappings. Several names give a tuple.
+    A field name reads the attribute of that name (dots lead to attributes of attributes), or the entry of
+    that name where records are mappings. Several names give a tuple.
 
     Args:
         key: a function from value to key, a field name, or several field names. Keys must be hashable.
-        on_error: what to do with a record that has no key: the function fails, the field is missing, the key is not
-            hashable.
+        on_error: what to do with a record that has no key: the function fails, the field is missing, the key
+            is not hashable.
 
     Raises:
         ValueError: there is no field name or it is empty, or `on_error` is not a policy.
@@ -105,7 +105,8 @@ def _one_by_one(fields: tuple[str, ...], as_tuple: bool) -> Callable[[Any], Any]
 
 
 def _all_at_once(fields: tuple[str, ...], as_tuple: bool) -> Callable[[list[Any]], list[Any]] | None:
-    """A generated comprehension over attributes: half the time of an `attrgetter`. None where a name is no attribute."""
+    """A generated comprehension over attributes: half the time of an `attrgetter`. None where a name is no
+    attribute."""
     if not all(part.isidentifier() and not iskeyword(part) for name in fields for part in name.split(".")):
         return None
     reads = ", ".join(f"v.{name}" for name in fields)

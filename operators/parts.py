@@ -261,7 +261,7 @@ def list_part(type_: Any, limit: int | None) -> Part:
     cut = () if limit is None else (f"del $0[{limit}:]",)
     return Part(
         kind="list",
-        slots=(Slot("list", list if type_ is None else list[type_], "[]", "$0.copy()"),),
+        slots=(Slot("list", list[Any] if type_ is None else list[type_], "[]", "$0.copy()"),),
         empty=lambda: [[]],
         add=add,
         merge=merge,
@@ -283,7 +283,7 @@ def set_part(type_: Any) -> Part:
     check = ("if not $0:", "    storable($x)") if type_ is None else ()
     return Part(
         kind="set",
-        slots=(Slot("set", set if type_ is None else set[type_ | None], "set()", "$0.copy()"),),
+        slots=(Slot("set", set[Any] if type_ is None else set[type_ | None], "set()", "$0.copy()"),),
         empty=lambda: [set()],
         add=add,
         merge=_merge_sets,
@@ -381,7 +381,7 @@ def top_part(type_: Any, k: int) -> Part:
     check = ("if not $0:", "    storable($x)") if type_ is None else ()
     return Part(
         kind="top",
-        slots=(Slot("top", list if type_ is None else list[type_], "[]", "$0.copy()"),),
+        slots=(Slot("top", list[Any] if type_ is None else list[type_], "[]", "$0.copy()"),),
         empty=lambda: [[]],
         add=add,
         merge=merge,

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 from .batch import Batch
-from .errors import FAILED, Failure, Guard, LastResort, check_on_error, without
+from .errors import FAILED, Failure, Guard, LastResort, check_on_error
 from .operator import Operator, OperatorContext
 from .state import Handle, StateDescriptor
 from .time import MIN_WATERMARK
@@ -19,12 +19,14 @@ H = TypeVar("H", bound=Handle)
 
 
 class ProcessFunction(Generic[In, Out]):
-    """What a user subclasses for `process`: any computation on one record at a time, with state and timers per key.
+    """What a user subclasses for `process`: any computation on one record at a time, with state and timers
+    per key.
 
-    The object describes; it is copied (`copy.copy`) for every subtask, and `open` is called on the copy. What changes
-    while running belongs into the declared state: attributes do not survive a crash. State and timers need a keyed
-    stream.
+    The object describes; it is copied (`copy.copy`) for every subtask, and `open` is called on the copy. What
+    changes while running belongs into the declared state: attributes do not survive a crash. State and timers
+    need a keyed stream.
 
+    >>> from tidegate.operators.state import ValueState
     >>> class Changes(ProcessFunction[float, float]):
     ...     '''Lets a value pass when it differs from the key's last one.'''
     ...     LAST = ValueState("last", float)
@@ -46,12 +48,13 @@ class ProcessFunction(Generic[In, Out]):
         """Called once per subtask and attempt, before anything else: take the state handles here."""
 
     def process(self, value: In, context: ProcessContext) -> Iterable[Out] | None:
-        """The results for a record, returned or yielded; they take its timestamp and key. None is no result."""
+        """The results for a record, returned or yielded; they take its timestamp and key. None is no
+        result."""
         raise TypeError(f"{type(self).__name__} does not say how to process a record: define process()")
 
     def on_timer(self, timestamp_ms: int, context: ProcessContext) -> Iterable[Out] | None:
-        """A timer of `context.key` is due. The results take the timer's time as their timestamp. When this raises, the
-        job fails, for there is no record to leave out."""
+        """A timer of `context.key` is due. The results take the timer's time as their timestamp. When this
+        raises, the job fails, for there is no record to leave out."""
         return None
 
     def close(self) -> None:
@@ -70,8 +73,8 @@ class KeyTimers:
         """Whether an event-time timer was set that the watermark has passed already."""
 
     def set_event(self, timestamp_ms: int) -> None:
-        """Call `on_timer` once the watermark has reached `timestamp_ms`: before the first record behind that watermark.
-        When the watermark is there already: right after the record that is being worked on."""
+        """Call `on_timer` once the watermark has reached `timestamp_ms`: before the first record behind that
+        watermark. When the watermark is there already: right after the record that is being worked on."""
         self._timers.set_event(timestamp_ms, self._context.key)
         if timestamp_ms <= self._context.watermark_ms:
             self.overdue = True
@@ -94,7 +97,8 @@ class ProcessContext:
 
     Attributes:
         key: the key that is being worked on; None in a stream without keys.
-        timestamp_ms: event time of the record, or the time of the timer; None in a topology without event time.
+        timestamp_ms: event time of the record, or the time of the timer; None in a topology without event
+            time.
         watermark_ms: the watermark that holds at this record, wherever batches are cut.
     """
 
@@ -127,11 +131,14 @@ class ProcessContext:
             ValueError: the stream is not keyed, or the function defines no `on_timer`.
         """
         if self._timers is None:
-            raise ValueError("timers need a keyed stream and an on_timer(): call key_by before, and define on_timer")
+            raise ValueError(
+                "timers need a keyed stream and an on_timer(): call key_by before, and define on_timer"
+            )
         return self._timers
 
     def state(self, descriptor: StateDescriptor[H]) -> H:
-        """The handle of a state that `ProcessFunction.states` declared. Only in `open`; it follows the key."""
+        """The handle of a state that `ProcessFunction.states` declared. Only in `open`; it follows the
+        key."""
         return self._context.state(descriptor)
 
     def now_ms(self) -> int:
@@ -157,13 +164,13 @@ class ProcessContext:
 class Process(Operator[In, Out]):
     """Runs a `ProcessFunction` on a stream without keys: no state, no timers.
 
-    Results keep the key, timestamp and origin of their record. When the function fails on a record, none of the results
-    and side outputs of that record goes out; what it has changed in its state stays changed.
+    Results keep the key, timestamp and origin of their record. When the function fails on a record, none of
+    the results and side outputs of that record goes out; what it has changed in its state stays changed.
 
     Args:
         function: the user's function object.
-        on_error: what to do with a record that the function fails on. Not a `Retry`: the failed call may have changed
-            state.
+        on_error: what to do with a record that the function fails on. Not a `Retry`: the failed call may have
+            changed state.
 
     Raises:
         TypeError: `function` is not a `ProcessFunction`.
@@ -180,7 +187,8 @@ class Process(Operator[In, Out]):
             raise TypeError(f"process takes an object of a subclass of ProcessFunction, not {function!r}")
         if not self.keyed and (function.states() or _has_timers(function)):
             raise ValueError(
-                f"{type(function).__name__} keeps state or timers, which belong to a key: call key_by before process"
+                f"{type(function).__name__} keeps state or timers, which belong to a key: "
+                "call key_by before process"
             )
         self.function = function
         self.on_error = on_error
@@ -297,8 +305,9 @@ class KeyedProcess(Process[In, Out]):
 class TimedProcess(KeyedProcess[In, Out]):
     """`Process` on a keyed stream, with state and timers per key.
 
-    Event-time timers fire between the right records wherever batches are cut, in order of time. Their results go out
-    before the watermark that made them due. Size of the state: one entry per timer, besides what the function keeps.
+    Event-time timers fire between the right records wherever batches are cut, in order of time. Their results
+    go out before the watermark that made them due. Size of the state: one entry per timer, besides what the
+    function keeps.
     """
 
     uses_timers = True
@@ -307,7 +316,8 @@ class TimedProcess(KeyedProcess[In, Out]):
 def process_operator(
     function: ProcessFunction[In, Out], *, keyed: bool, on_error: LastResort = "fail"
 ) -> Process[In, Out]:
-    """The operator for a function: with keys and timers, with keys, or with neither. Arguments as `Process`."""
+    """The operator for a function: with keys and timers, with keys, or with neither. Arguments as
+    `Process`."""
     if not keyed:
         return Process(function, on_error=on_error)
     if isinstance(function, ProcessFunction) and _has_timers(function):
@@ -322,8 +332,9 @@ def _has_timers(function: ProcessFunction[Any, Any]) -> bool:
 class _Output:
     """What goes to one output while a batch is worked on: values, and the record that each belongs to.
 
-    `values` runs ahead; `indices` follows when a record is done, so the difference is what the record at hand gave out.
-    `stamps` holds timestamp, key and watermark of the values that do not take all of them from their record.
+    `values` runs ahead; `indices` follows when a record is done, so the difference is what the record at hand
+    gave out. `stamps` holds timestamp, key and watermark of the values that do not take all of them from
+    their record.
     """
 
     __slots__ = ("indices", "moved", "stamps", "values")
@@ -363,7 +374,8 @@ class _Output:
             self.moved = {position: moved for position, moved in self.moved.items() if position < kept}
 
     def take(self, batch: Batch[Any] | None) -> Batch[Any] | None:
-        """Everything settled, as records of `batch`, or without one as what timers gave; None when there is nothing."""
+        """Everything settled, as records of `batch`, or without one as what timers gave; None when there is
+        nothing."""
         values, indices, moved, stamps = self.values, self.indices, self.moved, self.stamps
         if not values:
             return None

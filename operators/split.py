@@ -17,11 +17,13 @@ class Split(Operator[T, T]):
     """Sends each record to the side output of the first predicate that is true for it; the others go on.
 
     Args:
-        cases: side output tag → predicate, asked in this order. A predicate sees only what those before it left.
+        cases: side output tag → predicate, asked in this order. A predicate sees only what those before it
+            left.
         on_error: what to do with a record that a predicate fails on; it goes to no other side output.
 
     Raises:
-        ValueError: there is no case, the tag `failed` is taken for dead letters, or `on_error` is not a policy.
+        ValueError: there is no case, the tag `failed` is taken for dead letters, or `on_error` is not a
+            policy.
     """
 
     kind = "split"
@@ -30,7 +32,9 @@ class Split(Operator[T, T]):
     def __init__(self, cases: Mapping[str, Callable[[T], object]], *, on_error: OnError = "fail") -> None:
         check_on_error(on_error)
         if not cases:
-            raise ValueError("split without a case sends nothing anywhere: give it at least one tag and predicate")
+            raise ValueError(
+                "split without a case sends nothing anywhere: give it at least one tag and predicate"
+            )
         if FAILED in cases:
             raise ValueError(f"the side output {FAILED!r} is for dead letters: choose another tag")
         self.cases = dict(cases)

@@ -28,13 +28,13 @@ class InvalidRecordError(ValueError):
 class Validate(Operator[T, T]):
     """Lets pass the records for which all rules are true.
 
-    Every rule is asked about every record, so that the counters are complete: `rule.<name>` counts the records that
-    break it. A rule that raises is broken, and the error says what it raised.
+    Every rule is asked about every record, so that the counters are complete: `rule.<name>` counts the
+    records that break it. A rule that raises is broken, and the error says what it raised.
 
     Args:
         rules: name → predicate.
-        on_fail: what to do with a record that breaks a rule: `"fail"`, `"skip"` or `"dead_letter"`, whose error names
-            the rules.
+        on_fail: what to do with a record that breaks a rule: `"fail"`, `"skip"` or `"dead_letter"`, whose
+            error names the rules.
 
     Raises:
         ValueError: there is no rule, or `on_fail` is none of the three.
@@ -44,9 +44,11 @@ class Validate(Operator[T, T]):
     side_outputs = (FAILED,)
 
     def __init__(self, rules: Mapping[str, Callable[[T], object]], *, on_fail: LastResort = "fail") -> None:
-        check_on_error(on_fail, retry=False)
+        check_on_error(on_fail, retry=False, name="on_fail")
         if not rules:
-            raise ValueError("validate without a rule lets everything pass: give it at least one name and predicate")
+            raise ValueError(
+                "validate without a rule lets everything pass: give it at least one name and predicate"
+            )
         self.rules = dict(rules)
         self.on_fail = on_fail
 
@@ -65,7 +67,8 @@ class Validate(Operator[T, T]):
         if not broken:
             return batch
         failures = [
-            Failure(index, InvalidRecordError(*zip(*rules, strict=True))) for index, rules in sorted(broken.items())
+            Failure(index, InvalidRecordError(*zip(*rules, strict=True)))
+            for index, rules in sorted(broken.items())
         ]
         self._guard.reject(batch, failures)
         kept = without(len(batch), failures)
@@ -86,4 +89,8 @@ def _breaking(rule: Callable[[T], object], values: list[T]) -> list[tuple[int, s
         if len(kept) < len(values):
             raised[len(kept)] = f" ({reason})"
             kept.append(False)
-    return [(index, raised.get(index, "")) for index, keep in enumerate(kept) if not keep] if False in kept else []
+    return (
+        [(index, raised.get(index, "")) for index, keep in enumerate(kept) if not keep]
+        if False in kept
+        else []
+    )

@@ -52,12 +52,12 @@ class ArrowFormat(Generic[T]):
         try:
             return Decoded(make([msgspec.convert(cells, kind) for cells, kind in zip(data, kinds)]))
         except Exception:
-            decoded: Decoded[T] = Decoded([], [])
-            assert decoded.starts is not None
+            starts: list[int] = []
+            decoded: Decoded[T] = Decoded([], starts)
             for row, cells in enumerate(zip(*data)):
                 try:
                     decoded.values += make([msgspec.convert([cell], kind) for cell, kind in zip(cells, kinds)])
-                    decoded.starts.append(row)
+                    starts.append(row)
                 except Exception as error:
                     raw = repr(dict(zip([column.name for column in present], cells))).encode(errors="replace")
                     decoded.undecodable.append(Undecodable(row, raw[:RAW_LIMIT_BYTES], reason_of(error)))

@@ -68,7 +68,7 @@ class Columns(Generic[T]):
         """What makes records from cells already of the right type, given column by column in the order of `present`."""
         names = [column.attribute for column in present]
         if self._as_dict:
-            return lambda cells: [dict(zip(names, row)) for row in zip(*cells)]  # type: ignore[misc]  # T is dict
+            return lambda cells: [typing.cast(T, dict(zip(names, row))) for row in zip(*cells)]
         make = self.type
         if tuple(names) == tuple(getattr(make, "__match_args__", ()))[: len(names)]:
             return lambda cells: list(map(make, *cells))
@@ -124,7 +124,7 @@ def _fields_of(type_: Any) -> list[Column]:
         ]
     if typing.is_typeddict(type_):
         hints = typing.get_type_hints(type_, include_extras=True)
-        needed = getattr(type_, "__required_keys__", frozenset())
+        needed: frozenset[str] = getattr(type_, "__required_keys__", frozenset())
         return [Column(name, name, hint, _takes_none(hint), name in needed) for name, hint in hints.items()]
     raise ValueError(f"{type_!r} has no named columns: use a msgspec.Struct, a dataclass, a TypedDict or dict")
 

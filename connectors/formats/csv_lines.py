@@ -86,7 +86,7 @@ class CsvFormat(Generic[T]):
         except Exception:
             return self._decode_one_by_one(block, final)
         # A record may take several lines, so where each begins is found out by reading again, if asked.
-        return Decoded(values, None if '"' not in text else _LazyStarts(self, block))
+        return Decoded(values, None if '"' not in text else _LazyStarts(self, block, len(values)))
 
     def _reader(self, lines: Iterator[str]) -> Any:
         return reader_library.reader(lines, delimiter=self._delimiter, strict=True)
@@ -120,8 +120,8 @@ class CsvFormat(Generic[T]):
             raise ValueError(f"column {column.name!r} holds {cells[0]!r}: {reason}") from error
 
     def _decode_one_by_one(self, block: bytes, final: bool) -> Decoded[T]:
-        decoded: Decoded[T] = Decoded([], [])
-        assert decoded.starts is not None
+        starts: list[int] = []
+        decoded: Decoded[T] = Decoded([], starts)
         for start, stop, row, problem in self._rows(block, final):
             if problem == _UNFINISHED:
                 decoded.unfinished = len(block) - start
@@ -129,7 +129,7 @@ class CsvFormat(Generic[T]):
             if problem is None:
                 try:
                     decoded.values += self._records([row])
-                    decoded.starts.append(start)
+                    starts.append(start)
                     continue
                 except Exception as error:
                     problem = str(error) if isinstance(error, ValueError) else reason_of(error)
@@ -186,12 +186,12 @@ class CsvFormat(Generic[T]):
                     break
 
     def decode_messages(self, payloads: Sequence[bytes]) -> Decoded[T]:
-        decoded: Decoded[T] = Decoded([], [])
-        assert decoded.starts is not None
+        starts: list[int] = []
+        decoded: Decoded[T] = Decoded([], starts)
         for index, payload in enumerate(payloads):
             one = self.decode_lines(payload)
             decoded.values += one.values
-            decoded.starts += [index] * len(one.values)
+            starts += [index] * len(one.values)
             decoded.undecodable += [Undecodable(index, bad.raw, bad.reason) for bad in one.undecodable]
         return decoded
 
@@ -222,18 +222,22 @@ class CsvFormat(Generic[T]):
         return f"csv({type_name(self.type)})"
 
 
-class _LazyStarts(list[int]):
+class _LazyStarts(Sequence[int]):
     """Where the rows of a block begin, worked out when the first is asked for."""
 
-    def __init__(self, format: CsvFormat[Any], block: bytes) -> None:
-        super().__init__()
+    def __init__(self, format: CsvFormat[Any], block: bytes, length: int) -> None:
         self._format = format
         self._block = block
+        self._length = length
+        self._starts: list[int] | None = None
+
+    def __len__(self) -> int:
+        return self._length
 
     def __getitem__(self, index: Any) -> Any:
-        if not len(self):
-            self.extend(start for start, _, row, _ in self._format._rows(self._block, True) if row)
-        return super().__getitem__(index)
+        if self._starts is None:
+            self._starts = [start for start, _, row, _ in self._format._rows(self._block, True) if row]
+        return self._starts[index]
 
 
 def _wrong_width(row: Sequence[str], columns: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ class Decoded(Generic[T]):
     """
 
     values: list[T]
-    starts: list[int] | None = None
+    starts: Sequence[int] | None = None
     undecodable: list[Undecodable] = field(default_factory=list)
     unfinished: int = 0
 

@@ -39,8 +39,8 @@ class JsonFormat(Generic[T]):
     def _decode_one_by_one(self, block: bytes, final: bool) -> Decoded[T]:
         # Bulk decoding takes a value that spans lines as one. So must this path, or results would depend on
         # where a block was cut: a line that ends too early is tried together with the lines behind it.
-        decoded: Decoded[T] = Decoded([], [])
-        assert decoded.starts is not None
+        starts: list[int] = []
+        decoded: Decoded[T] = Decoded([], starts)
         decode = self._decoder.decode_lines
         start, size = 0, len(block)
         while start < size:
@@ -62,7 +62,7 @@ class JsonFormat(Generic[T]):
                     stop = (block.find(b"\n", stop) + 1) or size
                 else:
                     decoded.values += values
-                    decoded.starts += [start] * len(values)
+                    starts += [start] * len(values)
                     start = stop
                     reason = ""
                     break
@@ -102,8 +102,8 @@ def _is_truncated(error: Exception) -> bool:
 
 def decode_each(payloads: Sequence[bytes], decode: Any) -> Decoded[Any]:
     """Decode payload by payload: what is left to do when the bulk way failed."""
-    decoded: Decoded[Any] = Decoded([], [])
-    assert decoded.starts is not None
+    starts: list[int] = []
+    decoded: Decoded[Any] = Decoded([], starts)
     for index, payload in enumerate(payloads):
         try:
             value = decode(payload)
@@ -111,7 +111,7 @@ def decode_each(payloads: Sequence[bytes], decode: Any) -> Decoded[Any]:
             decoded.undecodable.append(Undecodable(index, bytes(payload[:RAW_LIMIT_BYTES]), reason_of(error)))
         else:
             decoded.values.append(value)
-            decoded.starts.append(index)
+            starts.append(index)
     return decoded
 
 

@@ -26,15 +26,15 @@ class TextFormat:
         return Decoded([line for line in lines if line])
 
     def _decode_one_by_one(self, block: bytes) -> Decoded[str]:
-        decoded: Decoded[str] = Decoded([], [])
-        assert decoded.starts is not None
+        starts: list[int] = []
+        decoded: Decoded[str] = Decoded([], starts)
         start = 0
         for line in block.split(b"\n"):
             content = line.removesuffix(b"\r")
             if content:
                 try:
                     decoded.values.append(content.decode())
-                    decoded.starts.append(start)
+                    starts.append(start)
                 except UnicodeDecodeError as error:
                     decoded.undecodable.append(Undecodable(start, content[:RAW_LIMIT_BYTES], reason_of(error)))
             start += len(line) + 1

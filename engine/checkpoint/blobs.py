@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 STAGING: Final = "staging"
 _CHUNK_BYTES: Final = 1 << 20
+_serials: Final = count()
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full; free some space, or keep fewer checkpoints",
@@ -66,7 +68,6 @@ class Blobs:
         self.location = text
         self._store = store
         self.root: Path | None = None
-        self._serial = count()
         if store is None:
             if text.startswith("file://"):
                 self.root = Path(text.removeprefix("file://"))
@@ -181,24 +182,52 @@ class Blobs:
         try:
             store = self._open_store(make=True)
             if self.root is None:
-                store.put(path, content, mode="create" if create else "overwrite")
+                store.put(
+                    path,
+                    content,
+                    mode="create" if create else "overwrite",
+                    use_multipart=False if create else None,
+                )
                 return
-            staged = f"{path.split('/', 1)[0]}/{STAGING}/{os.getpid()}-{next(self._serial)}"
+            staged = self._stage(self.root, f"{path.split('/', 1)[0]}/{STAGING}", content)
             try:
-                if not (isinstance(content, Path) and _link(content, self.root / staged)):
-                    store.put(staged, content, use_multipart=False)
+                if (self.root / staged).stat().st_size == 0:
+                    store.put(staged, content)
                 _sync_file(self.root / staged)
                 fresh = _missing_folders(self.root, (self.root / path).parent)
                 store.rename(staged, path, overwrite=not create)
-            except BaseException:
-                (self.root / staged).unlink(missing_ok=True)
+            finally:
+                # After a failure, and when it was a link to the very file it should replace.
+                with suppress(OSError):
+                    (self.root / staged).unlink(missing_ok=True)
+            try:
+                for folder in (*fresh, (self.root / path).parent):
+                    _sync_folder(folder)
+            except OSError:
+                (self.root / path).unlink(missing_ok=True)
                 raise
-            for folder in (*fresh, (self.root / path).parent):
-                _sync_folder(folder)
         except (AlreadyExistsError, PreconditionError) as error:
             raise BlobExistsError(path) from error
         except Exception as error:
             raise self._refused("write", path, error) from error
+
+    def _stage(self, root: Path, folder: str, content: bytes | Path) -> str:
+        """A name in the staging folder that is nobody else's: a link to the content, or still empty.
+
+        A link shares the content instead of copying it, where both lie in one file system. A snapshot's files are never
+        written again, so the stored one cannot change with the other.
+        """
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for serial in _serials:
+            staged = f"{folder}/{os.getpid()}-{serial}"
+            try:
+                if isinstance(content, Path) and _link(content, root / staged):
+                    return staged
+                (root / staged).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return staged
+        raise AssertionError("the serial numbers never end")
 
     def _chunks(self, path: str) -> Iterator[Any]:
         if self.root is None:
@@ -266,11 +295,10 @@ def _from_url(url: str) -> ObjectStore:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Share the content instead of copying it, where both lie in one file system. A snapshot's files are
-    never written again, so the stored one cannot change with the other."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+    except FileExistsError:
+        raise
     except OSError:
         return False
     return True

@@ -274,11 +274,9 @@ def check_topology(
             )
         elif facts.kind != entry.kind:
             problems.append(
-                f"operator {operator_id!r} is a {facts.kind} now and was a {entry.kind} in "
-                f"{manifest.title}: its state "
-                f"does not fit; give the new operator another name, and allow_dropped={{{operator_id!r}}} "
-                "to let the "
-                "old state go"
+                f"operator {operator_id!r} is of kind {facts.kind} now and was of kind {entry.kind} in "
+                f"{manifest.title}: its state does not fit; give the new operator another name, and "
+                f"allow_dropped={{{operator_id!r}}} to let the old state go"
             )
         else:
             problems += _missing_states(manifest, operator_id, facts)

@@ -107,8 +107,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         sources: operator id → split id → how far it was read.
         committables: operator id of a sink → what commits its prepared output; made visible after the
             manifest exists.
-        watermarks: operator id → the watermark of each of its subtasks, in order.
         restored_from: the checkpoint that the attempt started from; None for a start from nothing.
+        finished: the streams had come to their end: every window has fired, and nothing can be added.
     """
 
     format: str = FORMAT
@@ -128,8 +128,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     operators: dict[str, OperatorEntry] = {}
     sources: dict[str, dict[str, SplitEntry]] = {}
     committables: dict[str, list[dict[str, Any]]] = {}
-    watermarks: dict[str, list[int]] = {}
     restored_from: int | None = None
+    finished: bool = False
 
     @property
     def title(self) -> str:

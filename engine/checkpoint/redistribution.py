@@ -27,7 +27,7 @@ def assign_snapshots(entry: OperatorEntry, ranges: Sequence[range]) -> list[list
 
 def _needed(state: SubtaskState, key_groups: range) -> bool:
     first, end = state.snapshot.key_groups
-    if first < key_groups.stop and key_groups.start < end:
+    if max(first, key_groups.start) < min(end, key_groups.stop):
         return True
     return any(schema.kind == "local" for schema in state.snapshot.schemas)
 

@@ -19,10 +19,11 @@ async def apply_retention(
     Raises:
         CheckpointError: the storage refuses; what is left is deleted the next time.
     """
-    deletions = what_to_delete(await storage.list(), retain, in_use, storage.pinned)
-    if deletions.checkpoint_ids:
-        await storage.delete(deletions.checkpoint_ids)
-        await storage.delete_contents(deletions.contents)
+    async with storage.manifests_lock:
+        deletions = what_to_delete(await storage.list(), retain, in_use, storage.pinned)
+        if deletions.checkpoint_ids:
+            await storage.delete(deletions.checkpoint_ids)
+            await storage.delete_contents(deletions.contents)
     return deletions
 
 
@@ -39,9 +40,10 @@ async def sweep(storage: CheckpointStorage, grace_ms: int) -> tuple[str, ...]:
         CheckpointError: the storage refuses.
     """
     await storage.clear_leftovers(grace_ms)
-    infos = await storage.list()
-    if any(info.manifest is None for info in infos):
-        return ()
-    unnamed = await storage.unnamed_contents(named_contents(infos), grace_ms)
-    await storage.delete_contents(unnamed)
+    async with storage.manifests_lock:
+        infos = await storage.list()
+        if any(info.manifest is None for info in infos):
+            return ()
+        unnamed = await storage.unnamed_contents(named_contents(infos), grace_ms)
+        await storage.delete_contents(unnamed)
     return tuple(unnamed)

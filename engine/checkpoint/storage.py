@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..clock import Clock
-from ..errors import CheckpointError, ConfigError, CorruptionError, FencedError
+from ..errors import CheckpointError, CorruptionError, FencedError
 from ..executor import Executor
 from ..state.backend import SnapshotFiles
-from .attempts import ATTEMPTS, AttemptRecord, Attempts
+from .attempts import AttemptRecord, Attempts
 from .blobs import STAGING, BlobExistsError, Blobs
-from .listing import CHECKPOINTS, SAVEPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
+from .listing import CHECKPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
 from .lock import DirectoryLock
 from .manifest import FileEntry, Manifest, encode
+from .names import check_job_name, check_savepoint_name
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -26,11 +26,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FILES: Final = "files"
-_JOB_FOLDERS: Final = frozenset({CHECKPOINTS, SAVEPOINTS, ATTEMPTS})
-
 _AT_ONCE: Final = 2
 """Files under way at the same time: the executor has threads for others as well."""
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class CheckpointStorage:
@@ -39,8 +36,8 @@ class CheckpointStorage:
         <location>/<job>/checkpoints/<id, 10 digits>/manifest.json
         <location>/<job>/savepoints/<name>/manifest.json
         <location>/<job>/files/<first two digits>/<sha256>     contents, shared between checkpoints
-        <location>/<job>/attempts/<n, 6 digits>.json           one per start; the newest may write, others are
-        fenced <location>/<job>/staging/                              local only: files not yet whole
+        <location>/<job>/attempts/<n, 6 digits>.json           one per start; the newest one may write
+        <location>/<job>/staging/                              local only: files not yet whole
         <location>/<job>/.lock                                 local only: held by the live process
 
     A manifest is written last, so what it names is there and on the disk. Contents that this object has
@@ -65,11 +62,7 @@ class CheckpointStorage:
         *,
         store: ObjectStore | None = None,
     ) -> None:
-        if _NAME.fullmatch(job) is None:
-            raise ConfigError(
-                f'job name {job!r} cannot be used as a folder; take letters, digits, ".", "_" and "-", at '
-                "most 128"
-            )
+        check_job_name(job)
         self.job = job
         self._blobs = Blobs(location, store)
         self._attempts = Attempts(self._blobs, job)
@@ -79,6 +72,9 @@ class CheckpointStorage:
         self._trusted: set[str] = set()
         self._pinned: dict[str, int] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
+        self.manifests_lock = asyncio.Lock()
+        """Held while a manifest is written, and by whoever decides what to delete from the manifests there
+        are."""
         self._deletion = asyncio.Lock()
         self._deleting: frozenset[str] = frozenset()
 
@@ -89,8 +85,7 @@ class CheckpointStorage:
 
     @property
     def pinned(self) -> frozenset[str]:
-        """Contents stored for a checkpoint that is under way: no manifest names them yet, and they must
-        stay."""
+        """Contents of checkpoints that are under way: no manifest names them yet, and they must stay."""
         return frozenset(self._pinned)
 
     # One live process -----------------------------------------------------------------------------------
@@ -169,8 +164,7 @@ class CheckpointStorage:
         raise CheckpointError(f"there is no {wanted_title} in {self.address}; there are: {there}")
 
     async def verify(self, wanted: int | str) -> Sequence[str]:
-        """Read every byte of a checkpoint: its manifest and all its files. One sentence per problem; none if
-        whole.
+        """Read every byte of a checkpoint: its manifest and all its files. One sentence per problem.
 
         Raises:
             CheckpointError: there is no such checkpoint, or the storage cannot be read.
@@ -178,12 +172,18 @@ class CheckpointStorage:
         info = await self.find(wanted)
         if info.manifest is None:
             return [f"{info.path}: {info.problem}"]
-        contents = sorted(info.manifest.contents().items())
-        found = await self._several(self._check_content, contents)
+
+        async def check(content: tuple[str, int]) -> str | None:
+            return await self._check(FileEntry("", content[1], content[0]), None)
+
+        found = await _gathered(check, sorted(info.manifest.contents().items()))
         return [problem for problem in found if problem is not None]
 
     async def write_manifest(self, manifest: Manifest) -> None:
-        """Make a checkpoint exist. All its files have been stored before. Its contents are no longer pinned.
+        """Make a checkpoint exist. All its files have been stored before; they are no longer pinned after.
+
+        The same manifest written again is no error. When cancelled, the manifest may still appear: a new
+        attempt waits until the executor has ended what it began.
 
         Raises:
             FencedError: a newer attempt has started, or somebody else has written this checkpoint; says who.
@@ -192,8 +192,9 @@ class CheckpointStorage:
         """
         if manifest.kind == "savepoint":
             check_savepoint_name(manifest.name or "")
-        await self._executor.run(self._write_manifest, manifest)
-        self.release(manifest.files())
+        async with self.manifests_lock:
+            await self._executor.run(self._write_manifest, manifest)
+            self.release(manifest.files())
 
     async def delete(self, checkpoint_ids: Iterable[int]) -> None:
         """Delete the manifests of checkpoints, oldest first; savepoints are not touched. Contents stay: see
@@ -278,11 +279,10 @@ class CheckpointStorage:
 
         async def fetch(entry: FileEntry) -> None:
             target = directory / entry.name
-            problem = await self._in_turn(self._check_content, (entry.sha256, entry.size), target)
+            problem = await self._check(entry, target)
             if problem is not None:
                 path, _, reason = problem.rpartition(": ")
                 raise CorruptionError(checkpoint_id, path, f"{reason} (file {entry.name})")
-            self._trusted.add(entry.sha256)
 
         await _gathered(fetch, entries)
 
@@ -327,9 +327,8 @@ class CheckpointStorage:
         newest = self._attempts.newest()
         if newest is not None and newest.attempt > manifest.attempt:
             raise FencedError(
-                f"{newest.who} of job {self.job!r} has taken over, so attempt {manifest.attempt} may not "
-                "write "
-                f"{manifest.title} in {self.address}; let this process end"
+                f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
+                f"{manifest.attempt} may not write {manifest.title}; let this process end"
             )
         path = manifest_path(self.job, manifest.checkpoint_id, manifest.name)
         try:
@@ -363,19 +362,17 @@ class CheckpointStorage:
     def _content_path(self, sha256: str) -> str:
         return f"{self.job}/{FILES}/{sha256[:2]}/{sha256}"
 
-    def _check_content(self, content: tuple[str, int], target: Path | None = None) -> str | None:
-        """What is wrong with a content, after its address and a colon; None when nothing is."""
-        sha256, size = content
-        path = self._content_path(sha256)
+    def _check_content(self, entry: FileEntry, target: Path | None) -> str | None:
+        path = self._content_path(entry.sha256)
         found = self._blobs.digest(path, target)
-        if found == (size, sha256):
+        if found == (entry.size, entry.sha256):
             return None
         if target is not None:
             target.unlink(missing_ok=True)
         if found is None:
             reason = "the file is missing"
-        elif found[0] != size:
-            reason = f"the file has {found[0]} bytes instead of {size}"
+        elif found[0] != entry.size:
+            reason = f"the file has {found[0]} bytes instead of {entry.size}"
         else:
             reason = "the content does not match its SHA-256"
         return f"{self._blobs.address(path)}: {reason}"
@@ -386,6 +383,15 @@ class CheckpointStorage:
         self._attempts.clear()
 
     # ----------------------------------------------------------------------------------------------------
+
+    async def _check(self, entry: FileEntry, target: Path | None) -> str | None:
+        """What is wrong with a content, after its address and a colon; None when nothing is."""
+        problem = await self._in_turn(self._check_content, entry, target)
+        if problem is None:
+            self._trusted.add(entry.sha256)
+        else:
+            self._trusted.discard(entry.sha256)
+        return problem
 
     async def _store_file(self, path: Path, name: str, sha256: str | None) -> FileEntry:
         try:
@@ -412,40 +418,6 @@ class CheckpointStorage:
     async def _in_turn(self, function: Callable[..., R], *args: Any) -> R:
         async with self._gate:
             return await self._executor.run(function, *args)
-
-    async def _several(self, function: Callable[[T], R], items: Sequence[T]) -> Sequence[R]:
-        return await _gathered(lambda item: self._in_turn(function, item), items)
-
-
-def check_savepoint_name(name: str) -> None:
-    """Whether a savepoint may be called so.
-
-    Raises:
-        ConfigError: it cannot be a folder's name, or would be mistaken for an id or for `latest` or `none`.
-    """
-    if _NAME.fullmatch(name) is None or name.isdigit() or name in ("latest", "none"):
-        raise ConfigError(
-            f'savepoint name {name!r} cannot be used: take letters, digits, ".", "_" and "-", at most 128, '
-            'with a letter among them, and not "latest" or "none"'
-        )
-
-
-async def list_jobs(location: str | Path, executor: Executor) -> list[str]:
-    """The jobs that have been started in a location, sorted.
-
-    Raises:
-        CheckpointError: it is not there or cannot be read.
-        ConfigError: the location cannot be used.
-    """
-    blobs = Blobs(location)
-    if not await executor.run(blobs.exists):
-        raise CheckpointError(f"there is no checkpoint directory {blobs.location}")
-    folders = await executor.run(blobs.folders)
-
-    def is_job(folder: str) -> bool:
-        return _NAME.fullmatch(folder) is not None and not _JOB_FOLDERS.isdisjoint(blobs.folders(folder))
-
-    return [folder for folder in folders if await executor.run(is_job, folder)]
 
 
 async def _gathered(function: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> Sequence[R]:

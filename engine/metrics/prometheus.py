@@ -11,8 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily,
-HistogramMetricFamily from prometheus_client.exposition import choose_encoder
+from prometheus_client.core import (
+    CollectorRegistry,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -57,8 +62,11 @@ class MeasuresCollector(Collector):
 
     def _operators(self, now_ms: int) -> Iterator[Metric]:
         labels = ["job", "operator", "subtask"]
-        families = {n: CounterMetricFamily(f"tidegate_{n}", text, labels=labels) for n, text in
-        _COUNTERS.items()} custom = CounterMetricFamily(
+        families = {
+            name: CounterMetricFamily(f"tidegate_{name}", text, labels=labels)
+            for name, text in _COUNTERS.items()
+        }
+        custom = CounterMetricFamily(
             "tidegate_operator_count", "What operators count themselves.", labels=[*labels, "name"]
         )
         lag = GaugeMetricFamily(
@@ -66,9 +74,11 @@ class MeasuresCollector(Collector):
             "Processing time less watermark; absent before the first watermark.",
             labels=labels,
         )
-        memory = GaugeMetricFamily("tidegate_state_memory_bytes", "State as objects in memory.",
-        labels=labels) disk = GaugeMetricFamily("tidegate_state_disk_bytes", "State in the database on
-        disk.", labels=labels) for operator in list(self._measures.operators.values()):
+        memory = GaugeMetricFamily(
+            "tidegate_state_memory_bytes", "State as objects in memory.", labels=labels
+        )
+        disk = GaugeMetricFamily("tidegate_state_disk_bytes", "State in the database.", labels=labels)
+        for operator in list(self._measures.operators.values()):
             values = [self._measures.job, operator.operator_id, str(operator.subtask)]
             for name, family in families.items():
                 family.add_metric(values, getattr(operator, name))
@@ -106,10 +116,14 @@ class MeasuresCollector(Collector):
             labels=labels,
         )
         watermark = GaugeMetricFamily(
-            "tidegate_split_watermark_lag_seconds", "Processing time less the split's watermark.", labels=labels
+            "tidegate_split_watermark_lag_seconds",
+            "Processing time less the split's watermark.",
+            labels=labels,
         )
-        idle = GaugeMetricFamily("tidegate_split_idle", "1 when the split is idle, 0 when not.",
-        labels=labels) for split in list(self._measures.splits.values()):
+        idle = GaugeMetricFamily(
+            "tidegate_split_idle", "1 when the split is idle, 0 when not.", labels=labels
+        )
+        for split in list(self._measures.splits.values()):
             values = [self._measures.job, split.operator_id, split.split_id]
             records.add_metric(values, split.records)
             idle.add_metric(values, int(split.idle))
@@ -128,7 +142,9 @@ class MeasuresCollector(Collector):
         yield self._counter("checkpoints_completed", "Checkpoints that became usable.", checkpoints.completed)
         yield self._counter("checkpoints_failed", "Checkpoints that were given up.", checkpoints.failed)
         yield self._histogram(
-            "checkpoint_duration_seconds", "From trigger to manifest, of completed checkpoints.", checkpoints.durations
+            "checkpoint_duration_seconds",
+            "From trigger to manifest, of completed checkpoints.",
+            checkpoints.durations,
         )
         age_ms = checkpoints.age_ms(now_ms)
         if checkpoints.last_id is None or age_ms is None:
@@ -136,10 +152,14 @@ class MeasuresCollector(Collector):
         yield self._gauge("checkpoint_last_id", "The newest completed checkpoint.", checkpoints.last_id)
         yield self._gauge("checkpoint_age_seconds", "Time since the last one completed.", age_ms / 1000)
         yield self._gauge(
-            "checkpoint_last_duration_seconds", "Duration of the last one.", checkpoints.last_duration_ms / 1000
+            "checkpoint_last_duration_seconds",
+            "Duration of the last one.",
+            checkpoints.last_duration_ms / 1000,
         )
-        yield self._gauge("checkpoint_last_size_bytes", "All files of the last one.",
-        checkpoints.last_size_bytes) yield self._gauge(
+        yield self._gauge(
+            "checkpoint_last_size_bytes", "All files of the last one.", checkpoints.last_size_bytes
+        )
+        yield self._gauge(
             "checkpoint_last_uploaded_bytes", "New files of the last one.", checkpoints.last_uploaded_bytes
         )
         yield self._gauge(
@@ -159,17 +179,23 @@ class MeasuresCollector(Collector):
             "latency_seconds", "From a record's arrival in the source to the sink's commit.", measures.latency
         )
         yield self._histogram(
-            "event_loop_lag_seconds", "How much later than asked the event loop woke up.", measures.event_loop_lag
+            "event_loop_lag_seconds",
+            "How much later than asked the event loop woke up.",
+            measures.event_loop_lag,
         )
         yield self._gauge("state_bytes", "All state, in memory and on disk.", measures.state_bytes)
         yield self._gauge("attempt", "The running attempt, from 1.", measures.attempt)
         yield self._counter("restarts", "Restarts after a failure.", measures.restarts)
         yield self._counter(
-            "recovery_seconds", "Time from failures to running again, summed.", sum(measures.recovery_ms) / 1000
+            "recovery_seconds",
+            "Time from failures to running again, summed.",
+            sum(measures.recovery_ms) / 1000,
         )
         if measures.recovery_ms:
             yield self._gauge(
-                "last_recovery_seconds", "The last time from failure to running again.", measures.recovery_ms[-1] / 1000
+                "last_recovery_seconds",
+                "The last time from failure to running again.",
+                measures.recovery_ms[-1] / 1000,
             )
 
     def _counter(self, name: str, text: str, value: float) -> Metric:
@@ -221,8 +247,9 @@ async def serve_metrics(measures: JobMeasures, clock: Clock, host: str, port: in
         else:
             encode, kind = choose_encoder(accept)
             status, body = "200 OK", encode(registry)
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection:
-        close\r\n\r\n" writer.write(head.encode("latin-1") + (b"" if method == "HEAD" else body))
+        lines = (f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}")
+        head = "\r\n".join((*lines, "Connection: close", "", ""))
+        writer.write(head.encode("latin-1") + (b"" if method == "HEAD" else body))
         await writer.drain()
 
     async def listen(handler: Handler) -> asyncio.Server:

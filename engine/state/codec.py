@@ -7,7 +7,7 @@ a Struct stored under `Any` would come back as a dict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -30,8 +30,6 @@ class ValueCodec:
 
     Attributes:
         schema: the canonical text of the type.
-        encode: value → bytes; raises StateError for a value that could not be given back. A plain callable, for
-            inner loops.
 
     Raises:
         StateTypeError: the type cannot be stored.
@@ -46,13 +44,17 @@ class ValueCodec:
             check = untyped_check(stored)
         except (TypeError, StateTypeError) as error:
             raise StateTypeError(f"{where}: {error}") from error
-        self.encode: Callable[[Any], bytes] = self._encode
-        if check is not None:
-            self._check = check
-            self.encode = self._encode_checked
+        self._check = check
 
-    def _encode(self, value: Any) -> bytes:
+    def encode(self, value: Any) -> bytes:
+        """The value as bytes.
+
+        Raises:
+            StateError: it could not be given back as it is.
+        """
         try:
+            if self._check is not None:
+                self._check(value)
             return _encode(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise StateError(
@@ -60,12 +62,15 @@ class ValueCodec:
                 f"store what its declared type says: {self.schema}"
             ) from error
 
-    def _encode_checked(self, value: Any) -> bytes:
-        try:
-            self._check(value)
-        except TypeError as error:
-            raise StateError(f"{self.where} is declared as {self.schema}, but {error}") from error
-        return self._encode(value)
+    def encode_many(self, values: Iterable[Any]) -> list[bytes]:
+        """The bytes of many values, in order; as `encode`, without a Python step per value where the type allows it."""
+        if self._check is None:
+            values = list(values)
+            try:
+                return list(map(_encode, values))
+            except (TypeError, ValueError, OverflowError):
+                pass
+        return [self.encode(value) for value in values]
 
     def decode(self, data: bytes) -> Any:
         """The value that was encoded.
@@ -86,7 +91,7 @@ EXPIRING = "expiring"
 """The last of a schema's types when the values are stored beside the moment at which they expire."""
 
 Conversion = Callable[[bytes], Any]
-"""Stored bytes → today's value; None when the value has no place any more."""
+"""Stored bytes → today's value."""
 
 
 def conversion(

@@ -1,0 +1,96 @@
+"""The source of files: which there are, their splits, and a reader for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..source import Fetch, Lag, Offset, SourceContext, SourceError, Split
+from .compression import Compression, compression_of
+from .paths import Root
+
+
+class SplitReader(Protocol):
+    """Reads one split."""
+
+    async def check(self) -> None: ...
+    async def read(self, limit: int) -> Fetch[Any]: ...
+    def lag(self) -> Lag | None: ...
+    async def close(self) -> None: ...
+
+
+OpenSplit = Callable[[str, Split, Offset | None, SourceContext], SplitReader]
+"""A reader of the split of the file at this path, from an offset."""
+
+
+class FileSource:
+    """Files as splits. A split's id is the file's name relative to the path; `name@start` for a byte range."""
+
+    def __init__(
+        self,
+        root: Root,
+        open_split: OpenSplit,
+        *,
+        unbounded: bool,
+        split_bytes: int | None,
+        compression: Compression | None,
+    ) -> None:
+        self._root = root
+        self._open_split = open_split
+        self._unbounded = unbounded
+        self._split_bytes = split_bytes
+        self._compression = compression
+
+    async def discover(self, known: frozenset[str], context: SourceContext) -> list[Split]:
+        splits: list[Split] = await context.blocking(self._discover, known)
+        if not splits and not known and not self._unbounded:
+            raise SourceError(f"{self._root.given}: there is no file of this name; check the path", retriable=False)
+        return splits
+
+    def _discover(self, known: frozenset[str]) -> list[Split]:
+        # A file of which a range is known was split before: a later, larger size must not move its ranges.
+        known_files = known | {id.rpartition("@")[0] for id in known}
+        return [split for name in self._root.list() if name not in known_files for split in self._splits(name)]
+
+    def _splits(self, name: str) -> list[Split]:
+        step = self._split_bytes
+        path = self._root.join(name)
+        if step is None or compression_of(path, self._compression) != "none":
+            return [Split(name, {"file": name})]
+        size = os.path.getsize(path)
+        if size <= step:
+            return [Split(name, {"file": name})]
+        return [
+            Split(f"{name}@{start}", {"file": name, "start": start, "end": min(start + step, size)})
+            for start in range(0, size, step)
+        ]
+
+    def reader(self, context: SourceContext) -> FileReader:
+        return FileReader(self._root, self._open_split, context)
+
+
+class FileReader:
+    """Reads the splits of one subtask. A file is open from its first read to its end."""
+
+    def __init__(self, root: Root, open_split: OpenSplit, context: SourceContext) -> None:
+        self._root = root
+        self._open_split = open_split
+        self._context = context
+        self._splits: dict[str, SplitReader] = {}
+
+    async def open(self, split: Split, offset: Offset | None) -> None:
+        path = self._root.join(split.where["file"])
+        reader = self._open_split(path, split, offset, self._context)
+        await reader.check()
+        self._splits[split.id] = reader
+
+    async def read(self, split_id: str, limit: int) -> Fetch[Any]:
+        return await self._splits[split_id].read(limit)
+
+    def lag(self, split_id: str) -> Lag | None:
+        return self._splits[split_id].lag()
+
+    async def close(self) -> None:
+        for reader in self._splits.values():
+            await reader.close()

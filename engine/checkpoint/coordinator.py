@@ -1,0 +1,469 @@
+"""The coordinator: opens checkpoints, gathers acknowledgements, writes the manifest, and has the sinks commit.
+
+One checkpoint is under way at a time, commit included, so commits happen in the order of checkpoints. What is to be
+decided is decided in `decisions` and `tracker`; here is what has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ...connectors.sink import Committable, Sink, SinkContext
+from ...connectors.source import ConnectorError
+from ..clock import Clock
+from ..config import RunConfig
+from ..errors import CheckpointError, CommitError, FencedError
+from ..executor import Executor
+from ..metrics.measures import JobMeasures
+from ..runtime.chain import SubtaskReport
+from ..runtime.elements import Barrier
+from .decisions import next_trigger
+from .manifest import FileEntry, Manifest, OperatorEntry, SplitEntry, SubtaskState
+from .retention import apply_retention
+from .storage import CheckpointStorage
+from .tracker import Aborted, CheckpointTracker, Completed
+
+Spawn = Callable[[Coroutine[Any, Any, Any]], Any]
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+_FINAL_TRIES = 3
+_FIRST_COMMIT_PAUSE_S = 0.1
+_LONGEST_COMMIT_PAUSE_S = 10.0
+
+
+class Workers(Protocol):
+    """What the coordinator asks of the workers."""
+
+    @property
+    def names(self) -> list[str]: ...
+    def trigger(self, barrier: Barrier) -> None: ...
+    def drain(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class CommittingSink:
+    """A sink and the context its commits run in."""
+
+    sink: Sink[Any]
+    context: SinkContext
+
+
+@dataclass(frozen=True)
+class StatefulOperator:
+    """What the manifest says about an operator besides its snapshots."""
+
+    kind: str
+    parallelism: int
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What every manifest of the attempt says."""
+
+    job: str
+    topology: str
+    topology_version: str
+    fingerprint: str
+    attempt: int
+    max_parallelism: int
+    restored_from: int | None
+    operators: Mapping[str, StatefulOperator]
+
+
+@dataclass
+class _Request:
+    """A checkpoint that somebody asked for."""
+
+    kind: Literal["checkpoint", "savepoint"] = "checkpoint"
+    name: str | None = None
+    done: asyncio.Future[int] | None = None
+
+
+@dataclass
+class _Round:
+    """The checkpoint under way."""
+
+    checkpoint_id: int
+    request: _Request
+    final: bool
+    finished: bool
+    triggered_ms: int
+    started: float
+    reports: list[SubtaskReport] = field(default_factory=list)
+    states: dict[str, list[SubtaskState]] = field(default_factory=dict)
+    stored: list[FileEntry] = field(default_factory=list)
+    uploaded_bytes: int = 0
+
+
+class CheckpointCoordinator:
+    """The checkpoints of one attempt. Implements the `Reporter` that the subtasks speak to.
+
+    Args:
+        storage: where checkpoints are kept; None for a job without: then a barrier only lets the sinks commit.
+    """
+
+    def __init__(
+        self,
+        facts: JobFacts,
+        config: RunConfig,
+        storage: CheckpointStorage | None,
+        sinks: Mapping[str, CommittingSink],
+        *,
+        first_checkpoint_id: int,
+        clock: Clock,
+        executor: Executor,
+        measures: JobMeasures,
+        on_event: OnEvent,
+    ) -> None:
+        self._facts = facts
+        self._config = config
+        self._storage = storage
+        self._sinks = sinks
+        self._next_id = first_checkpoint_id
+        self._clock = clock
+        self._executor = executor
+        self._measures = measures.checkpoints
+        self._latency = measures.latency
+        self._on_event = on_event
+        self._workers: Workers | None = None
+        self._tracker = CheckpointTracker()
+        self._round: _Round | None = None
+        self._requests: list[_Request] = []
+        self._prepared: list[tuple[int, str, list[Committable]]] = []
+        self._written: list[tuple[int, list[tuple[float, int]]]] = []
+        self._known: dict[tuple[str, int], dict[str, str]] = {}
+        self._ended: set[str] = set()
+        self._woken = asyncio.Event()
+        self._draining: _Request | None = None
+        self._final_failures = 0
+        self._over = False
+        self._last_triggered = 0.0
+        self._last_ended: float | None = None
+        self.completed = 0
+
+    def attach(self, workers: Workers) -> None:
+        """The workers of the attempt, before `drive`."""
+        self._workers = workers
+
+    @property
+    def finished(self) -> bool:
+        """Whether the streams have come to their end, and that is committed."""
+        return self._over and self._draining is None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The subtasks that the checkpoint under way waits for."""
+        return () if self._round is None else self._tracker.missing(self._round.checkpoint_id)
+
+    # -------------------------------------------------------- asked from outside
+
+    async def checkpoint(self, kind: Literal["checkpoint", "savepoint"], name: str | None) -> int:
+        """Take one now; its id once its output is committed.
+
+        Raises:
+            CheckpointError: it was given up; says why.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._requests.append(_Request(kind, name, done))
+        self._woken.set()
+        return await done
+
+    def drain(self, savepoint: str | None) -> None:
+        """Sources read no more; when all in flight is through, a last checkpoint or savepoint ends the attempt."""
+        if self._draining is None:
+            self._draining = _Request("checkpoint" if savepoint is None else "savepoint", savepoint)
+            self._woken.set()
+
+    # ------------------------------------------------------------------ the task
+
+    async def drive(self, spawn: Spawn) -> None:
+        """Until the last checkpoint of the attempt has been committed.
+
+        Raises:
+            FencedError: another process has taken over.
+            CommitError: a sink could not commit.
+            CheckpointError: the last checkpoint could not be written.
+        """
+        assert self._workers is not None
+        self._last_triggered = self._clock.monotonic()
+        draining = False
+        try:
+            while not self._over:
+                if self._draining is not None and not draining:
+                    draining = True
+                    self._workers.drain()
+                self._expire()
+                timeout = self._open_if_due()
+                if await self._clock.wait(self._woken, timeout):
+                    self._woken.clear()
+        finally:
+            self._give_up("the attempt has ended")
+
+    def _open_if_due(self) -> float | None:
+        """Open what is due; seconds until something may be, None while only a wake-up can change that."""
+        now = self._clock.monotonic()
+        deadline = self._tracker.next_deadline()
+        if self._round is not None:
+            return None if deadline is None else max(0.0, deadline - now)
+        assert self._workers is not None
+        finished = len(self._ended) == len(self._workers.names)
+        if finished or self._draining is not None:
+            self._open(self._draining or _Request(), now, final=True, finished=finished)
+            return None
+        if self._requests:
+            self._open(self._requests.pop(0), now)
+            return None
+        due = next_trigger(
+            now,
+            interval=self._config.checkpoint_interval_ms / 1000,
+            min_pause=self._config.checkpoint_min_pause_ms / 1000,
+            last_triggered=self._last_triggered,
+            last_ended=self._last_ended,
+        )
+        assert due is not None
+        if due > now:
+            return due - now
+        self._open(_Request(), now)
+        return None
+
+    def _open(self, request: _Request, now: float, *, final: bool = False, finished: bool = False) -> None:
+        assert self._workers is not None
+        checkpoint_id = self._next_id
+        self._next_id += 1
+        self._last_triggered = now
+        self._round = _Round(checkpoint_id, request, final, finished, self._clock.now_ms(), now)
+        self._tracker.begin(
+            checkpoint_id,
+            self._workers.names,
+            now + self._config.checkpoint_timeout_ms / 1000,
+            is_savepoint=request.kind == "savepoint",
+        )
+        self._workers.trigger(Barrier(checkpoint_id, stateless=self._storage is None))
+
+    def _expire(self) -> None:
+        for aborted in self._tracker.expire(self._clock.monotonic()):
+            self._abort(aborted.reason)
+
+    # --------------------------------------------------------------- the reporter
+
+    def ended(self, subtask: str) -> None:
+        self._ended.add(subtask)
+        self._woken.set()
+
+    async def acknowledge(self, report: SubtaskReport, failure: Exception | None) -> None:
+        checkpoint_id = report.checkpoint_id
+        # Before anything waits: the records behind these will not come again, whatever becomes of the checkpoint.
+        self._prepared += [
+            (checkpoint_id, sink, found) for sink, found in report.committables.items() if found
+        ]
+        self._written.append((checkpoint_id, report.written))
+        current = self._round
+        try:
+            if failure is None and current is not None and current.checkpoint_id == checkpoint_id:
+                await self._store(current, report)
+        except CheckpointError as error:
+            failure = error
+        finally:
+            await self._forget_files(report)
+        if failure is not None:
+            outcome = self._tracker.decline(
+                checkpoint_id, report.subtask, f"{type(failure).__name__}: {failure}"
+            )
+            if isinstance(outcome, Aborted):
+                self._abort(outcome.reason)
+            return
+        if current is None or current is not self._round:
+            return
+        current.reports.append(report)
+        if isinstance(self._tracker.acknowledge(checkpoint_id, report.subtask), Completed):
+            await self._complete(current)
+
+    async def _store(self, current: _Round, report: SubtaskReport) -> None:
+        if self._storage is None:
+            return
+        for files in report.snapshots:
+            snapshot = files.snapshot
+            known = self._known.setdefault((snapshot.operator_id, snapshot.subtask), {})
+            before = set(known.values())
+            entries = await self._storage.store_files(files, known)
+            current.stored += entries
+            current.uploaded_bytes += sum(entry.size for entry in entries if entry.sha256 not in before)
+            state = SubtaskState(snapshot, tuple(entries))
+            current.states.setdefault(snapshot.operator_id, []).append(state)
+            if current is not self._round:
+                self._storage.release(entries)
+
+    async def _forget_files(self, report: SubtaskReport) -> None:
+        for files in report.snapshots:
+            await self._executor.run(_remove_tree, files.directory)
+
+    # ------------------------------------------------------------ ends of a round
+
+    async def _complete(self, current: _Round) -> None:
+        checkpoint_id = current.checkpoint_id
+        ready = [entry for entry in self._prepared if entry[0] <= checkpoint_id]
+        committables: dict[str, list[Committable]] = {}
+        for _, sink, found in ready:
+            committables.setdefault(sink, []).extend(found)
+        manifest = self._manifest(current, committables)
+        if self._storage is not None:
+            try:
+                await self._storage.write_manifest(manifest)
+            except FencedError:
+                raise
+            except CheckpointError as error:
+                self._abort(str(error))
+                return
+        self._prepared = [entry for entry in self._prepared if entry[0] > checkpoint_id]
+        self.completed += 1
+        for sink, found in committables.items():
+            await self._commit(sink, found)
+        now = self._clock.monotonic()
+        for written_id, arrivals in self._written:
+            if written_id <= checkpoint_id:
+                for arrived, records in arrivals:
+                    self._latency.add(now - arrived, records)
+        self._written = [entry for entry in self._written if entry[0] > checkpoint_id]
+        self._record(current, manifest, now)
+        self._end_round(current)
+        if current.request.done is not None and not current.request.done.done():
+            current.request.done.set_result(checkpoint_id)
+        if current.final:
+            self._over = True
+        if self._storage is not None:
+            await self._retain(checkpoint_id)
+
+    def _manifest(self, current: _Round, committables: dict[str, list[Committable]]) -> Manifest:
+        facts = self._facts
+        sources: dict[str, dict[str, SplitEntry]] = {}
+        for report in current.reports:
+            for source, positions in report.splits.items():
+                sources.setdefault(source, {}).update(
+                    {
+                        split_id: SplitEntry(p.split, p.offset, p.ended, p.watermark_ms, p.records)
+                        for split_id, p in positions.items()
+                    }
+                )
+        return Manifest(
+            job=facts.job,
+            topology=facts.topology,
+            topology_version=facts.topology_version,
+            fingerprint=facts.fingerprint,
+            checkpoint_id=current.checkpoint_id,
+            attempt=facts.attempt,
+            kind=current.request.kind,
+            name=current.request.name,
+            triggered_at_ms=current.triggered_ms,
+            completed_at_ms=self._clock.now_ms(),
+            durations_ms={
+                "alignment": round(max((r.alignment_ms for r in current.reports), default=0)),
+                "sync": round(max((r.sync_ms for r in current.reports), default=0)),
+                "snapshot": round(max((r.snapshot_ms for r in current.reports), default=0)),
+                "total": round((self._clock.monotonic() - current.started) * 1000),
+            },
+            max_parallelism=facts.max_parallelism,
+            operators={
+                operator_id: OperatorEntry(
+                    operator.kind,
+                    operator.parallelism,
+                    tuple(sorted(current.states.get(operator_id, []), key=lambda s: s.snapshot.subtask)),
+                )
+                for operator_id, operator in facts.operators.items()
+            },
+            sources=sources,
+            committables=committables,
+            restored_from=facts.restored_from,
+            finished=current.finished,
+        )
+
+    async def _commit(self, sink: str, committables: Sequence[Committable]) -> None:
+        pause = _FIRST_COMMIT_PAUSE_S
+        tries = 0
+        while True:
+            try:
+                await self._sinks[sink].sink.commit(self._sinks[sink].context, committables)
+            except ConnectorError as error:
+                tries += 1
+                limit = self._config.commit_retry_limit
+                if not error.retriable or (limit is not None and tries > limit):
+                    raise CommitError(
+                        f"sink {sink!r} could not commit {len(committables)} pieces of output: {error}; "
+                        "they are part of the checkpoint and are committed at the next start"
+                    ) from error
+                self._on_event("commit_retried", {"sink": sink, "reason": str(error), "tries": tries})
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_COMMIT_PAUSE_S)
+            else:
+                return
+
+    async def _retain(self, checkpoint_id: int) -> None:
+        assert self._storage is not None
+        restored = self._facts.restored_from
+        in_use = {checkpoint_id} if restored is None else {checkpoint_id, restored}
+        try:
+            await apply_retention(
+                self._storage, self._config.retain, in_use if self.completed < 2 else {checkpoint_id}
+            )
+        except CheckpointError as error:
+            self._on_event("retention_failed", {"reason": str(error)})
+
+    def _record(self, current: _Round, manifest: Manifest, now: float) -> None:
+        duration_ms = (now - current.started) * 1000
+        self._measures.complete(
+            current.checkpoint_id,
+            self._clock.now_ms(),
+            duration_ms,
+            size_bytes=manifest.state_bytes,
+            uploaded_bytes=current.uploaded_bytes,
+            sync_ms=max((r.sync_ms for r in current.reports), default=0.0),
+            alignment_ms=max((r.alignment_ms for r in current.reports), default=0.0),
+        )
+        self._on_event(
+            "checkpoint_completed",
+            {
+                "checkpoint_id": current.checkpoint_id,
+                "kind": current.request.kind,
+                "duration_ms": round(duration_ms, 1),
+                "size_bytes": manifest.state_bytes,
+                "records": sum(e.records for splits in manifest.sources.values() for e in splits.values()),
+            },
+        )
+
+    def _abort(self, reason: str) -> None:
+        current = self._round
+        if current is None:
+            return
+        self._measures.fail(reason)
+        self._on_event("checkpoint_failed", {"checkpoint_id": current.checkpoint_id, "reason": reason})
+        if self._storage is not None:
+            self._storage.release(current.stored)
+        self._end_round(current)
+        error = CheckpointError(f"checkpoint {current.checkpoint_id} was given up: {reason}")
+        if current.request.done is not None and not current.request.done.done():
+            current.request.done.set_exception(error)
+        if current.final:
+            self._final_failures += 1
+            if self._final_failures >= _FINAL_TRIES:
+                raise error
+
+    def _end_round(self, current: _Round) -> None:
+        if self._round is current:
+            self._round = None
+            self._last_ended = self._clock.monotonic()
+        self._woken.set()
+
+    def _give_up(self, reason: str) -> None:
+        """The attempt ends: nobody must wait for ever."""
+        self._tracker.abort_all(reason)
+        waiting = [*self._requests, *([self._round.request] if self._round is not None else [])]
+        for request in waiting:
+            if request.done is not None and not request.done.done():
+                request.done.set_exception(CheckpointError(f"the checkpoint was given up: {reason}"))
+
+
+def _remove_tree(path: Any) -> None:
+    shutil.rmtree(path, ignore_errors=True)

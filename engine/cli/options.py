@@ -1,0 +1,74 @@
+"""The options that several commands share, and the settings they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from ..config import RunConfig
+from ..config_file import load_config
+from .output import refuse
+
+Target: TypeAlias = Annotated[
+    str, typer.Argument(metavar="TARGET", help="app.py, app.py:topology or package.module:topology")
+]
+ConfigFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Configuration; tidegate.toml of this folder if there is one."
+    ),
+]
+Profile: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Settings of [profile.NAME.run] on top of [run]."),
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. --set retain=5; may be repeated."),
+]
+Checkpoints: TypeAlias = Annotated[
+    str | None, typer.Option("--checkpoints", metavar="DIR", help="Directory or URL of the checkpoints.")
+]
+Parallelism: TypeAlias = Annotated[
+    int | None, typer.Option("--parallelism", metavar="N", help="Subtasks per operator.")
+]
+JobName: TypeAlias = Annotated[
+    str | None, typer.Option("--job", metavar="NAME", help="Name of the job; the topology's if not given.")
+]
+JsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+FILE_NAME = "tidegate.toml"
+
+
+def new_app() -> typer.Typer:
+    """A command's app: plain help, no traceback boxes."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def settings_from(
+    file: Path | None,
+    profile: str | None,
+    settings: list[str] | None,
+    flags: Mapping[str, Any],
+    assumed: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The settings of a command: file < environment < `--set` < the command's own flags.
+
+    Raises:
+        ConfigError: one of them does not fit; names where it stands.
+    """
+    chosen: dict[str, Any] = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            refuse(f"--set {setting}: write KEY=VALUE")
+        chosen[name.strip().replace("-", "_")] = value.strip()
+    chosen |= {name: value for name, value in flags.items() if value is not None}
+    if file is None and Path(FILE_NAME).is_file():
+        file = Path(FILE_NAME)
+    return load_config(file, profile, os.environ, chosen, assumed)

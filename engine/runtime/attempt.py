@@ -1,0 +1,244 @@
+"""One attempt of a job: from restoring to the last commit, or to the first failure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+from ...connectors.sink import Sink
+from ...connectors.source import Source, SourceError
+from .. import state
+from ..checkpoint.coordinator import CheckpointCoordinator, CommittingSink, JobFacts, StatefulOperator
+from ..checkpoint.manifest import Manifest
+from ..checkpoint.redistribution import assign_splits
+from ..checkpoint.storage import CheckpointStorage
+from ..clock import Clock
+from ..config import RunConfig
+from ..executor import Executor
+from ..metrics.measures import JobMeasures
+from ..plan import Plan
+from ..state.backend import StateBackend
+from ..topology import Node
+from .contexts import ConnectorContext
+from .recovery import deal_out_splits, restore
+from .worker import Deployment, Worker
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+_MEASURE_INTERVAL_S = 0.25
+
+
+class Attempt:
+    """Everything that lives from one start of the job to its end or failure."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        config: RunConfig,
+        job: str,
+        storage: CheckpointStorage | None,
+        directory: Path,
+        *,
+        number: int,
+        clock: Clock,
+        executor: Executor,
+        measures: JobMeasures,
+        on_event: OnEvent,
+        on_fetch: Callable[[int], None],
+        continues: bool,
+    ) -> None:
+        self._plan = plan
+        self._config = config
+        self._job = job
+        self._storage = storage
+        self._directory = directory
+        self._clock = clock
+        self._executor = executor
+        self._measures = measures
+        self._on_event = on_event
+        self._on_fetch = on_fetch
+        self._continues = continues
+        self._finished = False
+        self.attempt = number
+        self.began = False
+        self.restored_from: int | None = None
+        self.coordinator: CheckpointCoordinator | None = None
+        self.worker: Worker | None = None
+
+    async def prepare(self) -> None:
+        """Restore: the checkpoint's output is committed, what is newer is gone, and every subtask is made.
+
+        Raises:
+            TidegateError: it cannot be started; nothing has been read or written by the topology.
+        """
+        first_id, last_seen = 1, 0
+        if self._storage is not None:
+            record = await self._storage.claim_attempt({"host": platform.node(), "pid": os.getpid()})
+            self.attempt, last_seen = record.attempt, record.last_checkpoint_id
+            first_id = await self._storage.next_checkpoint_id()
+        self._measures.attempt = self.attempt
+        reading, wanted = self._storage, self._config.restore
+        if self._continues:
+            wanted = "latest"
+        elif self._config.restore_from is not None:
+            reading = CheckpointStorage(self._config.restore_from, self._job, self._executor, self._clock)
+        restored = await restore(
+            reading,
+            wanted,
+            self._plan,
+            self._config,
+            self._directory / "restored",
+            self._on_event,
+            last_seen if reading is self._storage else 0,
+        )
+        manifest = restored.manifest
+        self.restored_from = None if manifest is None else manifest.checkpoint_id
+        sinks = self._sinks()
+        await self._recover_sinks(sinks, manifest if reading is self._storage else None)
+        self.began = True
+        splits = await deal_out_splits(self._plan, manifest, lambda node: self._context(node))
+        self.coordinator = CheckpointCoordinator(
+            self._facts(),
+            self._config,
+            self._storage,
+            sinks,
+            first_checkpoint_id=first_id,
+            clock=self._clock,
+            executor=self._executor,
+            measures=self._measures,
+            on_event=self._on_event,
+        )
+        self.worker = Worker(
+            self._plan,
+            self._config,
+            self._job,
+            backend=self._backend(),
+            directory=self._directory,
+            clock=self._clock,
+            executor=self._executor,
+            measures=self._measures,
+            reporter=self.coordinator,
+            on_fetch=self._on_fetch,
+        )
+        self.coordinator.attach(self.worker)
+        try:
+            await self.worker.deploy(Deployment(self.attempt, splits, restored.snapshots))
+        except BaseException:
+            await asyncio.shield(self._executor.run(self.worker.close))
+            raise
+        await self._executor.run(_remove, self._directory / "restored")
+
+    async def run(self) -> bool:
+        """Until the streams have ended, or the job was drained; whether they had ended.
+
+        Raises:
+            BaseExceptionGroup: what failed.
+        """
+        assert self.worker is not None
+        await self.worker.run(self._drive)
+        return self.coordinator is not None and self.coordinator.finished
+
+    async def clean_up(self) -> None:
+        """Delete the working files."""
+        await self._executor.run(_remove, self._directory)
+
+    # ------------------------------------------------------------- in the task group
+
+    async def _drive(self, spawn: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        assert self.coordinator is not None
+        beside = [spawn(self._measure())]
+        for chain in self._plan.chains:
+            if chain.head.kind == "source" and not getattr(chain.head.what, "bounded", True):
+                beside.append(spawn(self._look_for_splits(chain.head, chain.parallelism)))
+        try:
+            await self.coordinator.drive(spawn)
+        finally:
+            for task in beside:
+                task.cancel()
+
+    async def _measure(self) -> None:
+        assert self.worker is not None
+        while True:
+            before = self._clock.monotonic()
+            await self._clock.sleep(_MEASURE_INTERVAL_S)
+            self._measures.event_loop_lag.add(
+                max(0.0, self._clock.monotonic() - before - _MEASURE_INTERVAL_S)
+            )
+            self.worker.update_measures()
+
+    async def _look_for_splits(self, node: Node, parallelism: int) -> None:
+        assert self.worker is not None
+        source = cast("Source[Any]", node.what)
+        readers = [s for s in self.worker.sources if s.operator_id == node.name]
+        while True:
+            await self._clock.sleep(self._config.discovery_interval_ms / 1000)
+            known = frozenset(split_id for reader in readers for split_id in reader.splits)
+            try:
+                found = await source.discover(self._context(node), known)
+            except SourceError as error:
+                self._on_event("discovery_failed", {"source": node.name, "reason": str(error)})
+                continue
+            load = {
+                number: sum(not progress.ended for progress in reader.splits.values())
+                for number, reader in enumerate(readers)
+            }
+            for subtask, splits in enumerate(assign_splits(found, parallelism, load)):
+                if splits:
+                    readers[subtask].add_splits(splits)
+
+    # ------------------------------------------------------------------- pieces
+
+    def _sinks(self) -> dict[str, CommittingSink]:
+        return {
+            node.name: CommittingSink(cast("Sink[Any]", node.what), self._context(node))
+            for node in self._plan.topology.nodes
+            if node.kind == "sink"
+        }
+
+    async def _recover_sinks(self, sinks: dict[str, CommittingSink], manifest: Manifest | None) -> None:
+        for name, found in sinks.items():
+            committables = [] if manifest is None else manifest.committables.get(name, [])
+            checkpoint_id = None if manifest is None else manifest.checkpoint_id
+            await found.sink.recover(found.context, checkpoint_id, committables)
+
+    def _facts(self) -> JobFacts:
+        topology = self._plan.topology
+        return JobFacts(
+            job=self._job,
+            topology=topology.name,
+            topology_version=topology.version,
+            fingerprint=topology.fingerprint,
+            attempt=self.attempt,
+            max_parallelism=self._plan.max_parallelism,
+            restored_from=self.restored_from,
+            operators={
+                node.name: StatefulOperator(node.word, chain.parallelism)
+                for chain in self._plan.chains
+                for node in chain.nodes
+                if node.stateful
+            },
+        )
+
+    def _context(self, node: Node) -> ConnectorContext:
+        return ConnectorContext(
+            node.name,
+            self._job,
+            0,
+            self._plan.chain_of(node).parallelism,
+            self.attempt,
+            self._clock,
+            self._executor,
+            self._measures.operator(node.name, 0, node.kind),
+        )
+
+    def _backend(self) -> StateBackend:
+        return state.DictBackend() if self._config.state_backend == "dict" else state.RocksDBBackend()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

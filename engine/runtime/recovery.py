@@ -1,0 +1,175 @@
+"""From a manifest to what the subtasks start from: choosing the checkpoint, fetching its files, dealing out splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ...connectors.source import Source, SourceError, Split
+from ..checkpoint.decisions import OperatorFacts, Refuse, Restore, StartFresh, check_topology, choose_restore
+from ..checkpoint.manifest import Manifest, SubtaskState
+from ..checkpoint.redistribution import assign_snapshots, assign_splits
+from ..checkpoint.storage import CheckpointStorage
+from ..clock import Clock
+from ..config import RunConfig
+from ..errors import CheckpointError, CorruptionError, JobError, TopologyError
+from ..executor import Executor
+from ..plan import Plan
+from ..state.backend import StoreSnapshot
+from ..topology import Node
+from .chain import SplitPosition
+from .contexts import ConnectorContext
+
+Fetched = dict[str, list[list[tuple[StoreSnapshot, Path]]]]
+Dealt = dict[str, list[list[tuple[Split, SplitPosition | None]]]]
+
+
+def open_storage(config: RunConfig, job: str, executor: Executor, clock: Clock) -> CheckpointStorage | None:
+    """Where the job keeps its checkpoints; None when it keeps none."""
+    if config.checkpoints is None:
+        return None
+    return CheckpointStorage(config.checkpoints, job, executor, clock)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was chosen and fetched.
+
+    Attributes:
+        manifest: the checkpoint; None for a start from nothing.
+        snapshots: see `Deployment.snapshots`.
+    """
+
+    manifest: Manifest | None
+    snapshots: Fetched
+
+
+async def restore(
+    storage: CheckpointStorage | None,
+    wanted: int | str | None,
+    plan: Plan,
+    config: RunConfig,
+    directory: Path,
+    on_event: Callable[[str, dict[str, Any]], None],
+    last_seen_id: int,
+) -> Restored:
+    """Choose a checkpoint, check that the topology fits it, and fetch its files, verified. One that turns out damaged is
+    named and the one before it is taken.
+
+    Raises:
+        CheckpointError: there is none to start from although there should be; or the storage cannot be read.
+        TopologyError: the topology does not fit the checkpoint; lists every problem with its remedy.
+    """
+    if storage is None or wanted is None:
+        return Restored(None, {})
+    problems: dict[int, list[str]] = {}
+    told: set[str] = set()
+    while True:
+        decision = choose_restore(await storage.list(), wanted, problems, last_seen_id)
+        if isinstance(decision, StartFresh):
+            return Restored(None, {})
+        if isinstance(decision, Refuse):
+            raise CheckpointError(decision.reason)
+        assert isinstance(decision, Restore)
+        for damage in decision.passed_over:
+            if damage not in told:
+                told.add(damage)
+                on_event("checkpoint_passed_over", {"reason": damage})
+        manifest = decision.manifest
+        misfits = check_topology(manifest, _facts(plan), plan.max_parallelism, config.allow_dropped)
+        if misfits:
+            raise TopologyError(misfits)
+        try:
+            return Restored(manifest, await _fetch(storage, manifest, plan, directory))
+        except CorruptionError as error:
+            problems.setdefault(manifest.checkpoint_id, []).append(str(error))
+
+
+async def _fetch(storage: CheckpointStorage, manifest: Manifest, plan: Plan, directory: Path) -> Fetched:
+    fetched: Fetched = {}
+    for chain in plan.chains:
+        ranges = [plan.key_groups(chain, subtask) for subtask in range(chain.parallelism)]
+        for node in chain.nodes:
+            entry = manifest.operators.get(node.name)
+            if not node.stateful or entry is None or not entry.subtasks:
+                continue
+            fetched[node.name] = []
+            for subtask, states in enumerate(assign_snapshots(entry, ranges)):
+                folder = directory / f"{node.name}-{subtask}"
+                fetched[node.name].append(
+                    [
+                        await _fetch_one(storage, manifest, state, folder / str(number))
+                        for number, state in enumerate(states)
+                    ]
+                )
+    return fetched
+
+
+async def _fetch_one(
+    storage: CheckpointStorage, manifest: Manifest, state: SubtaskState, folder: Path
+) -> tuple[StoreSnapshot, Path]:
+    await storage.fetch_files(manifest.checkpoint_id, state.files, folder)
+    return state.snapshot, folder
+
+
+def _facts(plan: Plan) -> list[OperatorFacts]:
+    facts = []
+    for node in plan.topology.nodes:
+        states: frozenset[str] = frozenset()
+        if node.operator is not None:
+            states = frozenset(descriptor.name for descriptor in node.operator.states())
+        facts.append(OperatorFacts(node.name, node.kind, node.word, states))
+    return facts
+
+
+async def deal_out_splits(
+    plan: Plan,
+    manifest: Manifest | None,
+    context_of: Callable[[Node], ConnectorContext],
+) -> Dealt:
+    """Every source's splits, those that the checkpoint knows at their offsets and those found now, dealt out to its
+    subtasks.
+
+    Raises:
+        JobError: the checkpoint is the last one of a job that had come to its end, and there are new splits: their records
+            would all be late.
+        SourceError: a source has nothing to read.
+    """
+    dealt: Dealt = {}
+    for chain in plan.chains:
+        node = chain.head
+        if node.kind != "source":
+            continue
+        source = cast("Source[Any]", node.what)
+        known: dict[str, tuple[Split, SplitPosition | None]] = {}
+        if manifest is not None:
+            for split_id, entry in manifest.sources.get(node.name, {}).items():
+                position = SplitPosition(
+                    entry.split, entry.offset, entry.ended, entry.watermark_ms, entry.records
+                )
+                known[split_id] = (entry.split, position)
+        found: list[Split] = []
+        if manifest is None or not manifest.finished or node.has_event_time:
+            found = await _discover(node, source, context_of(node), frozenset(known), bool(known))
+        if found and manifest is not None and manifest.finished and node.has_event_time:
+            raise JobError(
+                f"the job had come to its end at {manifest.title}, and source {node.name!r} has "
+                f"{len(found)} new splits since ({found[0].id}, ...): every window is closed, so their records would all "
+                'be late. Start anew with restore "none", or read the source with follow=True'
+            )
+        splits = [*known.values(), *((split, None) for split in found)]
+        dealt[node.name] = assign_splits(splits, chain.parallelism)
+    return dealt
+
+
+async def _discover(
+    node: Node, source: Source[Any], context: ConnectorContext, known: frozenset[str], may_be_empty: bool
+) -> list[Split]:
+    try:
+        return await source.discover(context, known)
+    except SourceError as error:
+        if may_be_empty:
+            return []
+        raise JobError(f"source {node.name!r}: {error}") from error

@@ -1,0 +1,226 @@
+"""One RocksDB database: opening it, its column families, and what its errors mean to people.
+
+Everything about rocksdict is here and in the files that write and read columns through it. Raw mode: keys and values
+are bytes. The write-ahead log is off: the checkpoint is the log.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import StateError
+
+_SPARE_BYTES = 16 << 20
+_TARGET_FILE_BYTES = 32 << 20
+
+
+class Memory:
+    """What the databases of one backend share: the block cache and the bound on write buffers.
+
+    Args:
+        block_cache_bytes: for blocks read from disk.
+        write_buffer_bytes: for what is written and not yet flushed, all databases together.
+    """
+
+    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
+        import rocksdict
+
+        self.rocksdict = rocksdict
+        self._cache = rocksdict.Cache(block_cache_bytes)
+        self._buffers = rocksdict.WriteBufferManager(write_buffer_bytes, False)
+        self._write_buffer_bytes = write_buffer_bytes
+
+    def options(self) -> Any:
+        """Options for a database or column family."""
+        options = self.rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        blocks = self.rocksdict.BlockBasedOptions()
+        blocks.set_block_cache(self._cache)
+        blocks.set_bloom_filter(10, False)
+        options.set_block_based_table_factory(blocks)
+        options.set_write_buffer_manager(self._buffers)
+        options.set_write_buffer_size(self._write_buffer_bytes // 2)
+        options.set_target_file_size_base(_TARGET_FILE_BYTES)
+        options.set_compression_type(self.rocksdict.DBCompressionType.lz4())
+        options.set_max_open_files(512)
+        options.set_keep_log_file_num(1)
+        options.set_stats_dump_period_sec(0)
+        options.set_stats_persist_period_sec(0)
+        return options
+
+
+class Database:
+    """An open database with the column families asked for, made where they are not there.
+
+    Raises:
+        StateError: it cannot be opened; names the path, the reason and the remedy.
+    """
+
+    def __init__(self, memory: Memory, path: Path, columns: Sequence[str], *, read_only: bool = False) -> None:
+        self.path = path
+        self.memory = memory
+        self._rocksdict = memory.rocksdict
+        with explained(path):
+            present = self._present(path)
+            known = {name: memory.options() for name in present if name != "default"}
+            access = self._rocksdict.AccessType
+            self._db = self._rocksdict.Rdict(
+                str(path),
+                memory.options(),
+                column_families=known,
+                access_type=access.read_only(False) if read_only else access.read_write(),
+            )
+            self._without_log = self._rocksdict.WriteOptions()
+            self._without_log.disable_wal = True
+            self.columns: dict[str, Column] = {}
+            for name in columns:
+                if name in known:
+                    family = self._db.get_column_family(name)
+                elif read_only:
+                    continue
+                else:
+                    family = self._db.create_column_family(name, memory.options())
+                self.columns[name] = Column(self, name, family, self._db.get_column_family_handle(name))
+
+    def _present(self, path: Path) -> list[str]:
+        if not (path / "CURRENT").exists():
+            return []
+        return list(self._rocksdict.Rdict.list_cf(str(path), self.memory.options()))
+
+    def batch(self) -> Any:
+        """An empty write batch."""
+        return self._rocksdict.WriteBatch(raw_mode=True)
+
+    def write(self, batch: Any) -> None:
+        """Write a batch, all of it or nothing."""
+        with explained(self.path):
+            self._db.write(batch, self._without_log)
+
+    def flush(self) -> None:
+        """Write what is in memory to files. Blocking, without holding the interpreter.
+
+        Raises:
+            StateError: the disk is full; found before the database is touched, so that it goes on working.
+        """
+        with explained(self.path):
+            unflushed = sum([column.unflushed_bytes for column in self.columns.values()])
+            free = shutil.disk_usage(self.path).free
+            if free < unflushed + _SPARE_BYTES:
+                raise StateError(
+                    f"{self.path}: no space left on the disk: {unflushed + _SPARE_BYTES} bytes are needed and {free} "
+                    "are free; free some, or put the working directory elsewhere"
+                )
+            for column in self.columns.values():
+                column.flush()
+
+    def checkpoint(self, directory: Path) -> None:
+        """Hard links of all files into a directory that does not exist."""
+        with explained(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            self._rocksdict.Checkpoint(self._db).create_checkpoint(str(directory))
+
+    def close(self) -> None:
+        """Give back files and the lock; no error when it is closed already."""
+        for column in self.columns.values():
+            column.close()
+        self._db.close()
+
+
+class Column:
+    """A column family."""
+
+    def __init__(self, database: Database, name: str, family: Any, handle: Any) -> None:
+        self.name = name
+        self.handle = handle
+        self._database = database
+        self._family = family
+        self._rocksdict = database.memory.rocksdict
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, or None."""
+        try:
+            value: bytes | None = self._family.get(key)
+        except Exception as error:
+            raise _explain(self._database.path, error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The entries from `start` up to, not including, `stop`, in order of key."""
+        options = self._rocksdict.ReadOptions()
+        options.set_iterate_upper_bound(stop)
+        with explained(self._database.path):
+            yield from self._family.items(from_key=start, read_opt=options)
+
+    def first(self) -> bytes | None:
+        """The first key, or None when there is none."""
+        with explained(self._database.path):
+            key: bytes | None = next(iter(self._family.keys()), None)
+            return key
+
+    def ingest(self, paths: Sequence[Path]) -> None:
+        """Take in files that `sst_writer` wrote; they are moved."""
+        options = self._rocksdict.IngestExternalFileOptions()
+        options.set_move_files(True)
+        with explained(self._database.path):
+            self._family.ingest_external_file([str(path) for path in paths], options)
+
+    def sst_writer(self, path: Path) -> Any:
+        """A writer of a file of ascending keys."""
+        writer = self._rocksdict.SstFileWriter(self._database.memory.options())
+        with explained(path):
+            writer.open(str(path))
+        return writer
+
+    @property
+    def estimated_keys(self) -> int:
+        """About how many keys there are; cheap."""
+        return int(self._family.property_int_value("rocksdb.estimate-num-keys") or 0)
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """Size of what is in memory only."""
+        return int(self._family.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files."""
+        return int(self._family.property_int_value("rocksdb.total-sst-files-size") or 0)
+
+    def flush(self) -> None:
+        """Write what is in memory to a file."""
+        self._family.flush()
+
+    def close(self) -> None:
+        """Give back the column family."""
+        self._family.close()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn whatever the database raises into a StateError that names the path and the remedy."""
+    try:
+        yield
+    except StateError:
+        raise
+    except Exception as error:
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path, error: Exception) -> StateError:
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    if "lock" in lower:
+        remedy = "another process holds it: stop that process, or use another working directory"
+    elif "no space" in lower:
+        remedy = "the disk is full: free some space, or put the working directory elsewhere"
+    elif "permission denied" in lower or "read-only" in lower:
+        remedy = "make the directory writable, or put the working directory elsewhere"
+    elif "corruption" in lower or "no such file" in lower or "checksum" in lower:
+        remedy = "files are damaged or missing: restore a checkpoint"
+    else:
+        remedy = "restore a checkpoint"
+    return StateError(f"state at {path} cannot be used: {text}; {remedy}")

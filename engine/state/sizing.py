@@ -1,0 +1,71 @@
+"""How many bytes the native objects of a table take: estimated from samples, cheap enough to ask after every batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from sys import getsizeof
+from typing import Any
+
+import msgspec
+
+SLOT_BYTES = 104
+"""What an entry costs in a dict besides its key and value, at a usual fill."""
+TABLE_BYTES = 232
+"""What a small dict costs in itself."""
+_SAMPLED_ITEMS = 16
+_FREE = frozenset({type(None), bool})
+
+
+def deep_bytes(value: Any) -> int:
+    """The size of an object with what it holds. Of a long container a few items stand for all."""
+    kind = type(value)
+    if kind in _FREE:
+        return 0
+    size = getsizeof(value)
+    if kind is dict:
+        return size + _of_many(list(value)) + _of_many(list(value.values()))
+    if kind in (list, tuple, set, frozenset):
+        return size + _of_many(value)
+    if isinstance(value, msgspec.Struct):
+        return size + sum([deep_bytes(getattr(value, name)) for name in value.__struct_fields__])
+    if dataclasses.is_dataclass(value):
+        return size + sum([deep_bytes(getattr(value, field.name)) for field in dataclasses.fields(value)])
+    return size
+
+
+def _of_many(items: Any) -> int:
+    if len(items) <= _SAMPLED_ITEMS:
+        return sum(map(deep_bytes, items))
+    if not isinstance(items, (list, tuple)):
+        items = list(items)
+    step = len(items) // _SAMPLED_ITEMS
+    sampled = items[::step]
+    return sum(map(deep_bytes, sampled)) * len(items) // len(sampled)
+
+
+class EntrySize:
+    """The mean size of a table's entries, in bytes.
+
+    Samples taken between flushes move it gently. At a flush all changed values are encoded anyway, so that their mean
+    encoded size is known exactly: that notices the one value among thousands that has grown out of all proportion.
+    """
+
+    def __init__(self) -> None:
+        self.mean = float(SLOT_BYTES + 100)
+
+    def sample(self, entries: Iterable[tuple[Any, Any]]) -> None:
+        """Move the mean towards that of a few entries."""
+        sizes = [deep_bytes(key) + deep_bytes(value) for key, value in entries]
+        if sizes:
+            seen = SLOT_BYTES + sum(sizes) / len(sizes)
+            self.mean += (seen - self.mean) / 2
+
+    def measure(self, entries: list[tuple[Any, Any]], encoded: list[bytes], all_encoded: list[bytes]) -> None:
+        """Set the mean from a few entries with their encoded values, scaled to the encoded values of all."""
+        if not entries:
+            return
+        keys = sum([deep_bytes(key) for key, _ in entries]) / len(entries)
+        values = sum([deep_bytes(value) for _, value in entries])
+        ratio = values / max(1, sum(map(len, encoded)))
+        self.mean = SLOT_BYTES + keys + ratio * sum(map(len, all_encoded)) / len(all_encoded)

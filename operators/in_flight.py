@@ -1,0 +1,214 @@
+"""The calls of an async operator: in which order their results go out, and how they are kept in a
+snapshot."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from .batch import Batch, Origin
+
+In = TypeVar("In")
+K = TypeVar("K")
+
+
+class InFlight(msgspec.Struct, Generic[In, K], omit_defaults=True):
+    """A record whose result has not gone out, as it is kept in a snapshot.
+
+    Attributes:
+        value: the record.
+        timestamp_ms: its event time; None in a topology without event time.
+        key: its key; None before `key_by`.
+        keyed: whether it has a key.
+        watermark_ms: the watermark that holds before it, where batches carry watermarks; else None.
+        split: the split it came from.
+        offset: its position in the split.
+    """
+
+    value: In
+    timestamp_ms: int | None = None
+    key: K | None = None
+    keyed: bool = False
+    watermark_ms: int | None = None
+    split: str | None = None
+    offset: Any = None
+
+
+class Call:
+    """A record on its way through the function.
+
+    Attributes:
+        value: the record.
+        serial: the nth call of the subtask.
+        tries: how often the function was called for it.
+        result: what it gave, once it is finished without an error.
+        error: what the last try raised, once it is finished with one.
+    """
+
+    __slots__ = ("_batch", "_index", "_segment", "error", "result", "serial", "tries", "value")
+
+    _segment: _Segment
+
+    def __init__(self, batch: Batch[Any], index: int) -> None:
+        self._batch = batch
+        self._index = index
+        self.value = batch.values[index]
+        self.serial = 0
+        self.tries = 0
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    @classmethod
+    def restored(cls, saved: InFlight[Any, Any]) -> Call:
+        """The call as it was when `saved` was made, not yet begun."""
+        batch = Batch(
+            [saved.value],
+            None if saved.timestamp_ms is None else [saved.timestamp_ms],
+            [_frozen(saved.key)] if saved.keyed else None,
+            None if saved.watermark_ms is None else [saved.watermark_ms],
+            None if saved.split is None else Origin(saved.split, [saved.offset]),
+        )
+        return cls(batch, 0)
+
+    def saved(self, *, plain_key: bool) -> InFlight[Any, Any]:
+        """What a snapshot keeps. With `plain_key` tuples in the key become lists, which `restored` undoes."""
+        batch, index = self._batch, self._index
+        key = None if batch.keys is None else batch.keys[index]
+        split, offset = batch.locate(index)
+        return InFlight(
+            self.value,
+            None if batch.timestamps is None else batch.timestamps[index],
+            _thawed(key) if plain_key else key,
+            batch.keys is not None,
+            self.watermark_ms,
+            split,
+            _thawed(offset),
+        )
+
+    @property
+    def watermark_ms(self) -> int | None:
+        """The watermark that holds before the record, where batches carry watermarks."""
+        watermarks = self._batch.watermarks
+        return None if watermarks is None else watermarks[self._index]
+
+    def alone(self) -> Batch[Any]:
+        """A batch of nothing but the record."""
+        return self._batch.take([self._index])
+
+    def goes_with(self, other: Call) -> bool:
+        """Whether the two may be in one batch: they come from one split and have the same lists filled."""
+        mine, others = self._batch, other._batch
+        return mine is others or (
+            (None if mine.origin is None else mine.origin.split_id)
+            == (None if others.origin is None else others.origin.split_id)
+            and (mine.timestamps is None) == (others.timestamps is None)
+            and (mine.keys is None) == (others.keys is None)
+            and (mine.watermarks is None) == (others.watermarks is None)
+        )
+
+
+class Line:
+    """The calls and watermarks whose turn to go out has not come.
+
+    A segment holds calls whose results may overtake each other: one call when results are ordered, else all
+    between two watermarks. Only the first segment gives out results, and then its watermark, when none of its
+    calls is open.
+    """
+
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._segments: deque[_Segment] = deque()
+
+    @property
+    def ripe(self) -> bool:
+        """Whether `take` has something to give."""
+        return bool(self._segments) and (self._segments[0].n_open == 0 or bool(self._segments[0].finished))
+
+    def add(self, call: Call) -> None:
+        """The next call in the order of the records."""
+        last = self._segments[-1] if self._segments else None
+        if last is None or self._ordered or last.held_ms is not None or last.before_ms != call.watermark_ms:
+            last = _Segment(call.watermark_ms)
+            self._segments.append(last)
+        last.n_open += 1
+        call._segment = last
+
+    def hold(self, watermark_ms: int) -> None:
+        """A watermark, which goes out after all calls so far."""
+        if not self._segments:
+            self._segments.append(_Segment(None))
+        self._segments[-1].held_ms = watermark_ms
+
+    def finish(self, call: Call) -> None:
+        """The call has its result or its last error."""
+        call._segment.n_open -= 1
+        call._segment.finished.append(call)
+
+    def take(self) -> list[Call | int]:
+        """The finished calls and the watermarks whose turn it is."""
+        taken: list[Call | int] = []
+        while self._segments:
+            first = self._segments[0]
+            taken.extend(first.finished)
+            first.finished = []
+            if first.n_open:
+                break
+            if first.held_ms is not None:
+                taken.append(first.held_ms)
+            self._segments.popleft()
+        return taken
+
+
+class _Segment:
+    __slots__ = ("before_ms", "finished", "held_ms", "n_open")
+
+    def __init__(self, before_ms: int | None) -> None:
+        self.before_ms = before_ms
+        """The watermark that holds before its calls, where batches carry watermarks."""
+        self.held_ms: int | None = None
+        """The watermark that goes out after them."""
+        self.n_open = 0
+        self.finished: list[Call] = []
+
+
+def gather(calls: list[Call]) -> Batch[Any]:
+    """The results of calls that go with each other, each where its record stood."""
+    first = calls[0]._batch
+    return Batch(
+        [call.result for call in calls],
+        None if first.timestamps is None else _column(calls, "timestamps"),
+        None if first.keys is None else _column(calls, "keys"),
+        None if first.watermarks is None else _column(calls, "watermarks"),
+        None if first.origin is None else Origin(first.origin.split_id, _Positions(calls)),
+    )
+
+
+def _column(calls: list[Call], name: str) -> list[Any]:
+    return [getattr(call._batch, name)[call._index] for call in calls]
+
+
+class _Positions(Sequence[Any]):
+    """Where the records of calls stood, looked up only when somebody asks."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self._calls = calls
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __getitem__(self, index: Any) -> Any:
+        call = self._calls[index]
+        return call._batch.locate(call._index)[1]
+
+
+def _thawed(value: Any) -> Any:
+    """Plain data as msgpack gives it back: lists for tuples."""
+    return [_thawed(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    """A key as it was before `_thawed`."""
+    return tuple([_frozen(part) for part in value]) if isinstance(value, list) else value

@@ -1,0 +1,274 @@
+"""One record for each record, by a coroutine: calls to services, with many of them in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+import typing
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from itertools import repeat
+from typing import Any, Final, TypeVar
+
+from .batch import Batch
+from .errors import FAILED, Failure, Guard, LastResort, OnError, Retry, check_on_error
+from .in_flight import Call, InFlight, Line, gather
+from .operator import AsyncOperator, OperatorContext
+from .state import LocalListState
+from .time import Duration, duration_ms, format_ms
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_ONCE: Final = Retry(attempts=1)
+
+
+class MapAsync(AsyncOperator[In, Out]):
+    """Turns each record into another by a coroutine. Timestamp, key and origin stay.
+
+    Records whose result has not gone out are state: a snapshot keeps them, and after a restore they are
+    called for again, so the function may be called more than once for a record, but its result goes out once.
+    A watermark waits until the results of all records before it are out. Size of the state: `capacity`
+    records and the rest of one batch.
+
+    Args:
+        function: called with a value, gives an awaitable of the new value.
+        input_type: the type of the records, for the snapshot; `Any` for plain data (dicts, lists, strings,
+            numbers).
+        key_type: the type of the keys, if they are not strings, integers, bytes or tuples of these.
+        ordered: results go out in the order of the records. Otherwise as they come, but never past a
+            watermark.
+        capacity: how many calls may be in flight at a time. While as many results are missing or waiting for
+            their turn, no further batch is taken in.
+        timeout: how long one try may take; None for as long as it likes.
+        retry: how often to try again and how long to wait before.
+        on_error: what to do with a record whose last try has failed; `retry.then` when left out.
+
+    Raises:
+        ValueError: `capacity` is less than 1, `timeout` is not a duration, `on_error` is not a policy, or
+            there are two `Retry`.
+    """
+
+    kind = "map_async"
+    side_outputs = (FAILED,)
+
+    def __init__(
+        self,
+        function: Callable[[In], Awaitable[Out]],
+        *,
+        input_type: Any,
+        key_type: Any = Any,
+        ordered: bool = True,
+        capacity: int = 100,
+        timeout: Duration | None = "30s",
+        retry: Retry | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"map_async(capacity={capacity}): at least one call must be possible")
+        if isinstance(on_error, Retry):
+            if retry is not None:
+                raise ValueError("map_async has a Retry as retry and another as on_error: give one")
+            retry, on_error = on_error, None
+        self.retry = retry or _ONCE
+        self.on_error: LastResort = on_error or self.retry.then
+        check_on_error(self.on_error)
+        self.function = function
+        self.input_type = input_type
+        self.key_type = key_type
+        self.ordered = ordered
+        self.capacity = capacity
+        self.timeout = timeout
+        self._timeout_ms = None if timeout is None else duration_ms(timeout)
+        self._expected = _classes(input_type)
+        in_flight = InFlight[input_type, key_type]
+        self._state = LocalListState[Any]("in_flight", in_flight)
+
+    def states(self) -> Sequence[LocalListState[Any]]:
+        return (self._state,)
+
+    def open(self, context: OperatorContext) -> None:
+        self._context = context
+        self._guard = Guard(self.on_error, context)
+        self._saved = context.state(self._state)
+        self._spawn: Callable[[Any], Any] | None = None
+        self._wake: Callable[[], None] | None = None
+        self._woken = False
+        self._fatal: Call | None = None
+        self._line = Line(self.ordered)
+        self._waiting: deque[Call] = deque()
+        self._missing: dict[Call, None] = {}
+        """The calls whose result has not gone out, in order of the records."""
+        self._workers: set[Any] = set()
+        self._n_working = 0
+        """The workers that look for waiting calls; one that has found none may still be in `_workers`."""
+        self._serial = 0
+        for saved in self._saved.items:
+            self._take_in(Call.restored(saved))
+        self._saved.items = []
+
+    def start(self, spawn: Callable[[Any], Any], wake: Callable[[], None]) -> None:
+        self._spawn = spawn
+        self._wake = wake
+        self._start_calls()
+        self._wake_if_ripe()
+
+    @property
+    def ready(self) -> bool:
+        return len(self._missing) < self.capacity
+
+    @property
+    def idle(self) -> bool:
+        return not self._missing and not self._line.ripe
+
+    def process(self, batch: Batch[In]) -> None:
+        self._check(batch)
+        for index in range(len(batch)):
+            self._take_in(Call(batch, index))
+        self._start_calls()
+
+    def on_watermark(self, watermark_ms: int) -> None:
+        self._line.hold(watermark_ms)
+        self._wake_if_ripe()
+
+    def collect(self) -> Sequence[Batch[Out] | int]:
+        self._woken = False
+        if self._fatal is not None:
+            self._reject(self._fatal)
+        out: list[Batch[Out] | int] = []
+        run: list[Call] = []
+        for item in self._line.take():
+            if isinstance(item, int):
+                self._finish(run, out)
+                out.append(item)
+                continue
+            if item.error is not None:
+                if self.on_error == "fail" and (run or out):
+                    # What is ready before the failing record goes out first; the next collect raises.
+                    self._fatal = item
+                    break
+                self._reject(item)
+            elif run and not item.goes_with(run[0]):
+                self._finish(run, out)
+                run.append(item)
+            else:
+                run.append(item)
+            del self._missing[item]
+        self._finish(run, out)
+        if self._fatal is not None and self._wake is not None:
+            self._wake()
+        return out
+
+    def prepare_snapshot(self, checkpoint_id: int) -> None:
+        self._saved.items = [call.saved(plain_key=self.key_type is Any) for call in self._missing]
+
+    def close(self) -> None:
+        # After a failure in `open` there is nothing to stop.
+        for worker in getattr(self, "_workers", ()):
+            worker.cancel()
+
+    def _check(self, batch: Batch[In]) -> None:
+        expected = self._expected
+        if expected is None or all(map(isinstance, batch.values, repeat(expected))):
+            return
+        index = next(i for i, value in enumerate(batch.values) if not isinstance(value, expected))
+        error = TypeError(
+            f"got a {type(batch.values[index]).__name__}, but input_type is {self.input_type!r}: "
+            "give the type that the records have, for they are kept in checkpoints by it"
+        )
+        raise self._context.record_error(error, batch, index) from error
+
+    def _take_in(self, call: Call) -> None:
+        self._serial += 1
+        call.serial = self._serial
+        self._missing[call] = None
+        self._waiting.append(call)
+        self._line.add(call)
+
+    def _start_calls(self) -> None:
+        if self._spawn is None:
+            return
+        for _ in range(min(len(self._waiting), self.capacity - self._n_working)):
+            self._n_working += 1
+            worker = self._spawn(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        """Make one call after the other until none is waiting."""
+        task = asyncio.current_task()
+        # A call that swallowed our cancellation is the last one.
+        while self._waiting and not (task is not None and task.cancelling()):
+            call = self._waiting.popleft()
+            await self._try(call)
+            self._line.finish(call)
+            self._wake_if_ripe()
+        self._n_working -= 1
+
+    async def _try(self, call: Call) -> None:
+        timeout_s = None if self._timeout_ms is None else self._timeout_ms / 1000
+        while True:
+            call.tries += 1
+            limit = asyncio.timeout(timeout_s)
+            error: Exception
+            try:
+                async with limit:
+                    answer = self.function(call.value)
+                    if not isawaitable(answer):
+                        raise TypeError(
+                            f"map_async needs a coroutine function, but it gave a {type(answer).__name__}: "
+                            "declare it with async def, or use map"
+                        )
+                    call.result = await answer
+                return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled us: the call let out a cancellation of its own, and nobody would hear.
+                error = RuntimeError("the call was cancelled from inside")
+            except Exception as caught:
+                error = caught
+                if limit.expired() and isinstance(caught, TimeoutError):
+                    assert self._timeout_ms is not None
+                    error = TimeoutError(f"no answer within {format_ms(self._timeout_ms)}")
+            if call.tries >= self.retry.attempts:
+                call.error = error
+                return
+            self._context.count("retries")
+            seed = f"{self._context.operator_id}/{self._context.subtask}/{call.serial}"
+            await self._context.sleep(self.retry.wait_ms(call.tries, seed) / 1000)
+
+    def _wake_if_ripe(self) -> None:
+        if self._wake is not None and not self._woken and self._line.ripe:
+            self._woken = True
+            self._wake()
+
+    @staticmethod
+    def _finish(run: list[Call], out: list[Batch[Out] | int]) -> None:
+        if run:
+            out.append(gather(run.copy()))
+            run.clear()
+
+    def _reject(self, call: Call) -> None:
+        assert call.error is not None
+        self._guard.reject(call.alone(), [Failure(0, call.error, call.tries)])
+
+
+def _classes(input_type: Any) -> Any:
+    """What to give to `isinstance` to see whether a value is of the type, as far as that can be seen; None
+    for nothing."""
+    if typing.get_origin(input_type) is typing.Annotated:
+        return _classes(typing.get_args(input_type)[0])
+    if isinstance(input_type, types.UnionType) or typing.get_origin(input_type) is typing.Union:
+        members = [_classes(member) for member in typing.get_args(input_type)]
+        return None if None in members else tuple(members)
+    if input_type is None:
+        return types.NoneType
+    if input_type is float:
+        return (float, int)
+    found = typing.get_origin(input_type) or input_type
+    return (
+        found if isinstance(found, type) and found is not object and not typing.is_typeddict(found) else None
+    )

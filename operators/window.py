@@ -1,0 +1,326 @@
+"""Tumbling and sliding windows per key."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, ClassVar
+
+from .agg import Aggregate
+from .batch import Batch
+from .codegen import Code, Variants
+from .layout import Layout
+from .operator import Operator, OperatorContext
+from .pane_merge import Entries, PaneMerge
+from .state import StateDescriptor, WindowTable, WindowTableState
+from .watermark_mark import WatermarkMark
+from .window_output import PENDING, WindowOutput, trigger_lines
+from .windows import TimeWindows, Trigger, Window, on_watermark
+
+_BOUNDS = ("key", "start_ms", "end_ms")
+_FEW_PANES = 4
+
+_LOOP = """\
+def run(values, timestamps, keys, live, closed, open_pane, missing, closed_record, fire, schedule):
+    start = end = 0
+    for t, key, value in zip(timestamps, keys, values):
+        if not start <= t < end:
+            pane_start = t - (t - @OFFSET@) % @PANE@
+            if pane_start + @PANE@ <= closed:
+                closed_record(t, key, value)
+                continue
+            start = pane_start
+            end = pane_start + @PANE@
+            pane = live.get(end)
+            if pane is None:
+                pane = open_pane(end)
+            get = pane.get
+        acc = get(key)
+        if acc is None:
+            acc = missing(end, key)
+            if acc is None:
+                acc = pane[key] = new()
+        @update
+        @trigger
+"""
+
+
+class WindowOperator(Operator[Any, Any]):
+    """Aggregates per key and window of event time.
+
+    A window `[start, end)` fires when the watermark reaches `end - 1`: one result per key that has records in it, with
+    the timestamp `end - 1`. Until the watermark reaches `end - 1 + allowed_lateness_ms` each further record fires the
+    windows it belongs to again, for its key. Then the state goes; a record all of whose windows are gone goes to the
+    side output `late` and is counted as `late`.
+
+    A record costs one update, in the pane it falls into, however much windows overlap. State: one accumulator per key
+    and pane that has records, from the first of them until no window needs the pane any more. Firing a window costs
+    about three merges per key and slide, also independent of the overlap; firing again for a late record merges the
+    panes of its key.
+
+    Args:
+        assigner: `windows.tumbling(…)` or `windows.sliding(…)`.
+        aggregates: name → aggregate.
+        allowed_lateness_ms: how long a window that has fired still takes records, in milliseconds of event time.
+        trigger: when windows fire. Counts, and purging, are for tumbling windows only.
+        record_type: the type of the records, where it is known.
+        results: makes of (key, window, result) the values to give out; None gives out the result itself.
+        inline: write the inner loop out; False runs the plain twin.
+
+    Raises:
+        ValueError: the trigger or an aggregate does not fit the windows, or a setting is wrong.
+    """
+
+    kind: ClassVar[str] = "window"
+    keyed: ClassVar[bool] = True
+    needs_event_time: ClassVar[bool] = True
+    emits_only_on_watermark: ClassVar[bool] = True
+    side_outputs: ClassVar[Sequence[str]] = ("late",)
+
+    def __init__(
+        self,
+        assigner: TimeWindows,
+        aggregates: Mapping[str, Aggregate[Any, Any]],
+        *,
+        allowed_lateness_ms: int = 0,
+        trigger: Trigger | None = None,
+        record_type: Any = None,
+        results: Callable[[Any, Window, Any], Any] | None = None,
+        inline: bool = True,
+    ) -> None:
+        self.assigner = assigner
+        self.trigger = trigger or on_watermark()
+        self.allowed_lateness_ms = allowed_lateness_ms
+        self._tumbling = assigner.size_ms == assigner.slide_ms
+        counting = self.trigger.every_count is not None
+        # What they say depends on the trigger, which is settled here.
+        self.emits_only_on_watermark = self.trigger == on_watermark()  # type: ignore[misc]
+        self.uses_timers = self.trigger.every_ms is not None  # type: ignore[misc]
+        self.layout = Layout(
+            aggregates,
+            marks={PENDING: (int, "0")} if counting or self.uses_timers else None,
+            bounds={"key": Any, "start_ms": int, "end_ms": int},
+            record_type=record_type,
+        )
+        if allowed_lateness_ms < 0:
+            raise ValueError(f"allowed lateness cannot be negative: {allowed_lateness_ms}ms")
+        if not self._tumbling:
+            if not self.layout.mergeable:
+                raise ValueError(
+                    f"windows {assigner} put pieces together, and fold cannot: give it merge=, or use tumbling windows"
+                )
+            if counting or self.trigger.purging:
+                raise ValueError(
+                    f"windows {assigner} cannot fire by count or forget what they gave out: use tumbling windows, "
+                    'or windows.early(every="10s")'
+                )
+        self._make = results
+        template = _LOOP.replace("@PANE@", str(assigner.pane_ms)).replace("@OFFSET@", str(assigner.offset_ms))
+        lines = {"trigger": trigger_lines(self.trigger, "fire(end, key, acc)")}
+        self._codes = Variants(
+            lambda mapping: Code(
+                self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline
+            )
+        )
+        self._panes_state: WindowTableState[Any] = WindowTableState("panes", self.layout.accumulator)
+
+    @property
+    def result_type(self) -> Any:
+        """The Struct type of the results, or Any where `results` makes something else of them."""
+        return self.layout.result if self._make is None else Any
+
+    def code(self) -> str:
+        """The source of the inner loop, as it is written for records with fields."""
+        return self._codes[False].source
+
+    def states(self) -> Sequence[StateDescriptor[Any]]:
+        return (self._panes_state, WatermarkMark.STATE)
+
+    def open(self, context: OperatorContext) -> None:
+        self._context = context
+        self._panes: WindowTable[Any, Any] = context.state(self._panes_state)
+        self._mark = WatermarkMark(context)
+        self._late = context.side_output("late")
+        self._schedule = self._set_timer if self.uses_timers else None
+        code = self._code = self._codes[False]
+        self._merged = PaneMerge(
+            self.assigner.size_ms, self.assigner.offset_ms, self._panes.read, code["merge"], code["copy"]
+        )
+        self._out = WindowOutput(self._make)
+
+    def process(self, batch: Batch[Any]) -> Batch[Any] | None:
+        values = batch.values
+        timestamps, keys = batch.timestamps, batch.keys
+        assert timestamps is not None
+        assert keys is not None
+        self._code = code = self._codes.of(values)
+        # A list's iterator knows how much is left: that gives the index of the record in hand, at no cost per record.
+        self._coming = coming = iter(values)
+        self._size = len(values)
+        self._late_indices: list[int] = []
+        try:
+            code["run"](
+                coming, timestamps, keys, self._panes.live,
+                self._closed(self._mark.watermark_ms), self._panes.open, self._panes.load,
+                self._closed_record, self._count_reached, self._schedule,
+            )  # fmt: skip
+        except Exception as error:
+            raise self._context.record_error(error, batch, self._index()) from error
+        if self._late_indices:
+            self._context.count("late", len(self._late_indices))
+            self._late(batch.take(self._late_indices))
+        return self._out.take()
+
+    def on_watermark(self, watermark_ms: int) -> Batch[Any] | None:
+        before = self._mark.watermark_ms
+        if watermark_ms <= before:
+            return None
+        self._mark.watermark_ms = watermark_ms
+        closed, closed_before = self._closed(watermark_ms), self._closed(before)
+        spent = self._spent(watermark_ms)
+        if closed == closed_before and spent == self._spent(before):
+            return None
+        if self._tumbling and not self.allowed_lateness_ms:
+            for end in _up_to(self._panes, closed):
+                self._fire(end, self._panes.take(end))
+            return self._out.take()
+        panes = _up_to(self._panes, closed)
+        if self.trigger.final:
+            for end in self._ends(panes, closed_before, closed):
+                self._fire(end, self._window(end, panes))
+                if self.trigger.purging:
+                    self._panes.drop(end)
+        for pane in panes:
+            if pane <= spent:
+                self._panes.drop(pane)
+        return self._out.take()
+
+    def on_timer(self, timestamp_ms: int, keys: Sequence[Any], *, event_time: bool) -> Batch[Any] | None:
+        closed = self._closed(self._mark.watermark_ms)
+        panes = list(self._panes.namespaces())
+        in_open_windows = panes[bisect_right(panes, closed - self.assigner.size_ms) :]
+        for key in keys:
+            changed = []
+            for pane in in_open_windows:
+                acc = self._panes.get(pane, key)
+                if acc is not None and acc._pending:
+                    self._panes.load(pane, key)._pending = 0  # type: ignore[union-attr]  # it is there
+                    changed.append(pane)
+            for end in self._ends(changed, closed, changed[-1] + self.assigner.size_ms if changed else closed):
+                self._fire_key(end, key)
+                if self.trigger.purging:
+                    self._panes.remove(end, key)
+        return self._out.take()
+
+    def prepare_snapshot(self, checkpoint_id: int) -> None:
+        self._mark.save()
+
+    # ------------------------------------------------------------ what has fired
+
+    def _closed(self, watermark_ms: int) -> int:
+        """The end of the newest window that `watermark_ms` has closed. Panes up to it are in windows that have fired."""
+        ends_from = self.assigner.offset_ms + self.assigner.size_ms
+        return watermark_ms + 1 - (watermark_ms + 1 - ends_from) % self.assigner.slide_ms
+
+    def _spent(self, watermark_ms: int) -> int:
+        """The end of the newest pane that no window needs any more."""
+        slide_ms = self.assigner.slide_ms
+        start = watermark_ms + 1 - self.allowed_lateness_ms - self.assigner.size_ms
+        return start - (start - self.assigner.offset_ms) % slide_ms + slide_ms
+
+    def _ends(self, panes: Sequence[int], after: int, until: int) -> list[int]:
+        """The ends of the windows with one of `panes` in them, ascending, from behind `after` up to `until`."""
+        size_ms, slide_ms, offset_ms = self.assigner.size_ms, self.assigner.slide_ms, self.assigner.offset_ms
+        ends: list[int] = []
+        coming = after + 1
+        for pane in panes:
+            start = pane - self.assigner.pane_ms
+            last = start - (start - offset_ms) % slide_ms + size_ms
+            lowest = max(pane, coming)
+            # Window ends lie on the grid of starts, moved by the size.
+            first = lowest + (offset_ms + size_ms - lowest) % slide_ms
+            ends += range(first, min(last, until) + 1, slide_ms)
+            coming = max(coming, min(last, until) + 1)
+        return ends
+
+    # ------------------------------------------------------------------- firing
+
+    def _fire(self, end: int, entries: Entries) -> None:
+        if entries:
+            start = end - self.assigner.size_ms
+            self._out.add(self._code["results"](entries, start, end), list(entries), Window(start, end))
+
+    def _fire_key(self, end: int, key: Any) -> None:
+        """Fire a window for one key, from the panes of the key."""
+        start, pane_ms = end - self.assigner.size_ms, self.assigner.pane_ms
+        found = [self._panes.get(pane, key) for pane in range(start + pane_ms, end + 1, pane_ms)]
+        parts = [acc for acc in found if acc is not None]
+        if parts:
+            whole = parts[0] if self._tumbling else self._code["copy"](parts[0])
+            for acc in parts[1:]:
+                self._code["merge"](whole, acc)
+            self._out.add([self._code["result"](whole, key, start, end)], [key], Window(start, end))
+
+    def _window(self, end: int, panes: Sequence[int]) -> Entries:
+        if self._tumbling:
+            return self._panes.read(end)
+        start = end - self.assigner.size_ms
+        own = panes[bisect_right(panes, start) : bisect_right(panes, end)]
+        if self.assigner.size_ms // self.assigner.pane_ms <= _FEW_PANES:
+            return self._merged.plainly(own)
+        return self._merged.window(end, own)
+
+    def _count_reached(self, end: int, key: Any, acc: Any) -> None:
+        acc._pending = 0
+        start = end - self.assigner.size_ms
+        self._out.add([self._code["result"](acc, key, start, end)], [key], Window(start, end))
+        if self.trigger.purging:
+            self._panes.remove(end, key)
+
+    def _closed_record(self, timestamp_ms: int, key: Any, value: Any) -> None:
+        """A record of a pane that has been in a window which fired: late, or reason to fire again."""
+        assigner, watermark_ms = self.assigner, self._mark.watermark_ms
+        pane = timestamp_ms - (timestamp_ms - assigner.offset_ms) % assigner.pane_ms + assigner.pane_ms
+        if pane <= self._spent(watermark_ms):
+            self._late_indices.append(self._index())
+            return
+        entries = self._panes.open(pane)
+        acc = entries.get(key)
+        if acc is None:
+            acc = self._panes.load(pane, key)
+        if acc is None:
+            acc = entries[key] = self._code["new"]()
+        self._code["add"](acc, value, timestamp_ms)
+        self._merged.forget()
+        if self.trigger.every_count is not None and not self.trigger.final:
+            acc._pending += 1
+            if acc._pending >= self.trigger.every_count:
+                self._count_reached(pane, key, acc)
+            return
+        closed = self._closed(watermark_ms)
+        expired = watermark_ms + 1 - self.allowed_lateness_ms
+        for end in self._ends([pane], expired, closed):
+            self._fire_key(end, key)
+            if self.trigger.purging:
+                self._panes.remove(end, key)
+        if self._schedule is not None and self._ends([pane], closed, closed + assigner.size_ms):
+            if not acc._pending:
+                acc._pending = 1
+                self._schedule(key)
+
+    def _set_timer(self, key: Any) -> None:
+        every_ms = self.trigger.every_ms
+        assert every_ms is not None
+        now_ms = self._context.now_ms()
+        self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)
+
+    def _index(self) -> int:
+        return self._size - self._coming.__length_hint__() - 1
+
+
+def _up_to(panes: WindowTable[Any, Any], end: int) -> list[int]:
+    first = panes.first()
+    if first is None or first > end:
+        return []
+    return list(takewhile(lambda pane: pane <= end, panes.namespaces()))
