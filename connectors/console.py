@@ -16,9 +16,7 @@ class ConsoleSink:
 
     guarantee: Guarantee = "at_least_once"
 
-    def __init__(
-        self, format: LineFormat[Any] | None = None, prefix: str = "", stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, format: LineFormat[Any] | None = None, prefix: str = "", stream: TextIO | None = None) -> None:
         self.format = format
         self.prefix = prefix
         self.stream = stream

@@ -113,8 +113,8 @@ def records(
 ) -> GeneratorSource[T]:
     """Record `i` is `fn(i)`, or `fn(random, i)` with a `random.Random` that depends on the seed and the record alone.
 
-    The same records come in every run, whatever the number of splits, and after every resume. Up to 256 records are made
-    at a time, so `fn` must depend on nothing but its arguments. To go slower than it can, use the engine's rate limit.
+    The same records come in every run, whatever the number of splits, and after every resume. Up to 256 records are
+    made at a time, so `fn` must depend on nothing but its arguments. To go slower, use the engine's rate limit.
 
     Args:
         fn: makes a record.

@@ -106,5 +106,3 @@ class Sink(Protocol[T_contra]):
 
 class SinkError(ConnectorError):
     """A sink cannot be opened, written or committed."""
-
-

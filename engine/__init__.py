@@ -20,7 +20,7 @@ from .errors import (
 )
 from .job import Job, JobStatus, start
 from .run import Interrupted, run
-from .stream import KeyedStream, Stream
+from .stream import KeyedStream, Stream, WindowedStream
 from .topology import Topology
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "TidegateError",
     "Topology",
     "TopologyError",
+    "WindowedStream",
     "restart",
     "run",
     "start",

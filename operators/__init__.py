@@ -1,0 +1,29 @@
+"""What is computed: operators, aggregates, windows, and the state that they keep."""
+
+from . import agg, windows
+from .errors import DeadLetter, OnError, Retry
+from .operator import AsyncOperator, Operator, OperatorContext
+from .process import ProcessContext, ProcessFunction
+from .state import ListState, MapState, ReducingState, ValueState
+from .time import Duration
+from .watermarks import Watermarks, WatermarkStrategy
+
+__all__ = [
+    "AsyncOperator",
+    "DeadLetter",
+    "Duration",
+    "ListState",
+    "MapState",
+    "OnError",
+    "Operator",
+    "OperatorContext",
+    "ProcessContext",
+    "ProcessFunction",
+    "ReducingState",
+    "Retry",
+    "ValueState",
+    "WatermarkStrategy",
+    "Watermarks",
+    "agg",
+    "windows",
+]

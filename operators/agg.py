@@ -1,12 +1,14 @@
 """Aggregates: `count()`, `sum("delay")`, `mean(lambda f: f.delay)`…
 
-The argument says what is aggregated: a field name, a callable, or nothing for the value itself. A field is read as an
-attribute, or as an entry where records are dicts. None is not a value: every aggregate but `count()` passes over it.
-NaN is a value: sums, means and variances with a NaN in them are NaN, and where values are ordered (`min`, `max`,
-`quantile`, `top_k`) NaN is greater than every number; two NaN are not distinct.
+The argument says what is aggregated: a field name, a callable, or nothing for the value itself. A field is
+read as an attribute, or as an entry where records are dicts. None is not a value: every aggregate but
+`count()` passes over it. NaN is a value: sums, means and variances with a NaN in them are NaN, and where
+values are ordered (`min`, `max`, `quantile`, `top_k`) NaN is greater than every number; two NaN are not
+distinct.
 
-What an aggregate keeps is stored in checkpoints. Numbers, strings, booleans, bytes, and lists and dicts of them, are stored
-as they are; for other values (`datetime`, `Decimal`, a struct) pass `type=`. Whole numbers are stored in 64 bits.
+What an aggregate keeps is stored in checkpoints. Numbers, strings, booleans, bytes, and lists and dicts of
+them, are stored as they are; for other values (`datetime`, `Decimal`, a struct) pass `type=`. Whole numbers
+are stored in 64 bits.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ Slots: TypeAlias = list[list[Any]]
 class Aggregate(Generic[In, Out]):
     """One aggregate of a group of records.
 
-    `init`, `add`, `merge` and `result` say what it computes. The operators run generated code that does the same.
+    `init`, `add`, `merge` and `result` say what it computes. The operators run generated code that does the
+    same.
 
     Attributes:
         kind: its name: `mean`.
@@ -100,7 +103,8 @@ def count() -> Aggregate[Any, int]:
 
 
 def sum(f: Field[In, Any] = None, *, type: Any = None) -> Aggregate[In, Any]:
-    """The sum, added up in the order of the records; 0 of nothing. `type` is needed for sums of `Decimal` and the like."""
+    """The sum, added up in the order of the records; 0 of nothing. `type` is needed for sums of `Decimal` and
+    the like."""
     return Aggregate("sum", f, (sum_part(type),), _itself, "$0", int | float if type is None else type)
 
 
@@ -168,7 +172,8 @@ def stddev(f: Field[In, Any] = None, *, ddof: int = 1) -> Aggregate[In, float | 
 
 
 def first(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
-    """The value with the smallest timestamp, of equal ones the first that came; without event time the first that came."""
+    """The value with the smallest timestamp, of equal ones the first that came; without event time the first
+    that came."""
     return Aggregate(
         "first",
         f,
@@ -181,7 +186,8 @@ def first(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None
 
 
 def last(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
-    """The value with the greatest timestamp, of equal ones the last that came; without event time the last that came."""
+    """The value with the greatest timestamp, of equal ones the last that came; without event time the last
+    that came."""
     return Aggregate(
         "last",
         f,
@@ -194,8 +200,8 @@ def last(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]
 
 
 def collect(f: Field[In, V] = None, limit: int | None = None, *, type: Any = None) -> Aggregate[In, list[V]]:
-    """All values, or the first `limit`, in the order in which they came (of sliding and session windows: pieces in order of
-    time, within each in the order in which they came). All are kept in state."""
+    """All values, or the first `limit`, in the order in which they came (of sliding and session windows:
+    pieces in order of time, within each in the order in which they came). All are kept in state."""
     if limit is not None and limit < 1:
         raise ValueError(f"collect(limit=…) must be at least 1, not {limit}")
     return Aggregate(
@@ -215,7 +221,7 @@ def count_distinct(f: Field[In, Any] = None, *, type: Any = None) -> Aggregate[I
         "count_distinct",
         f,
         (set_part(type),),
-        lambda values: len(values),
+        len,
         "len($0)",
         int,
         typed=lambda known: count_distinct(f, type=known),
@@ -223,7 +229,8 @@ def count_distinct(f: Field[In, Any] = None, *, type: Any = None) -> Aggregate[I
 
 
 def count_distinct_approx(f: Field[In, Any] = None) -> Aggregate[In, int]:
-    """How many distinct values: exact up to 256, beyond with a standard error of 1.6 % in 4 KiB of state (HyperLogLog)."""
+    """How many distinct values: exact up to 256, beyond with a standard error of 1.6 % in 4 KiB of state
+    (HyperLogLog)."""
     return Aggregate(
         "count_distinct_approx",
         f,
@@ -256,8 +263,8 @@ def quantile(f: Field[In, Any], q: float) -> Aggregate[In, float | None]:
 
 
 def quantile_exact(f: Field[In, Any], q: float) -> Aggregate[In, float | None]:
-    """The exact quantile, by linear interpolation between the values next to rank `q * (n - 1)`; None of nothing.
-    All values are kept in state.
+    """The exact quantile, by linear interpolation between the values next to rank `q * (n - 1)`; None of
+    nothing. All values are kept in state.
 
     Raises:
         ValueError: `q` is not between 0 and 1.
@@ -330,10 +337,12 @@ def custom(
     Args:
         init: makes an empty accumulator.
         add: takes a value in and returns the accumulator, the same one changed or a new one.
-        merge: takes a second accumulator in and returns the first, changed or new. The second must stay as it is.
+        merge: takes a second accumulator in and returns the first, changed or new. The second must stay as it
+            is.
         result: the result; it must not be changed by a later `add`.
         field: what is given to `add`: a field's name, a callable, or None for the value itself.
-        type: the type of the accumulator, for storing it; without it only numbers, strings, lists and dicts of them.
+        type: the type of the accumulator, for storing it; without it only numbers, strings, lists and dicts
+            of them.
         result_type: the type of the result.
     """
     return Aggregate(
@@ -348,7 +357,8 @@ def custom(
 
 
 def reducing(function: Callable[[In, In], In], *, type: Any = None) -> Aggregate[In, In | None]:
-    """All values folded into one by an associative function, which must not change its arguments; None of nothing."""
+    """All values folded into one by an associative function, which must not change its arguments; None of
+    nothing."""
     return Aggregate(
         "reduce",
         None,
@@ -357,6 +367,34 @@ def reducing(function: Callable[[In, In], In], *, type: Any = None) -> Aggregate
         "$0",
         _optional(type),
         typed=lambda known: reducing(function, type=known),
+    )
+
+
+def folding(
+    initial: A | Callable[[], A],
+    function: Callable[[A, Any], A],
+    merge: Callable[[A, A], A] | None = None,
+    *,
+    type: Any = None,
+) -> Aggregate[Any, A]:
+    """`function(so_far, value)` over all values, from `initial`, a value or a callable that makes one. The
+    function must not change its first argument. `merge` puts two folded values together; without it only
+    tumbling, count and global windows can use it."""
+
+    def init() -> A:
+        return initial() if callable(initial) else initial
+
+    def cannot_merge(acc: A, other: A) -> A:
+        raise TypeError("fold was given no merge=")
+
+    return Aggregate(
+        "fold",
+        None,
+        (user_part(init, function, merge or cannot_merge, type),),
+        _itself,
+        "$0",
+        Any if type is None else type,
+        mergeable=merge is not None,
     )
 
 

@@ -1,8 +1,9 @@
 """Inner loops written for the aggregates and fields they work on, and the plain functions that say the same.
 
-A loop is a template of an operator with lines left open: `@update` stands for "take this record into `acc`". Here those
-lines are written: each field is read once, each slot is updated in place, nothing is called that need not be. With
-`inline=False` the same template calls plain functions instead; tests hold the two against each other.
+A loop is a template of an operator with lines left open: `@update` stands for "take this record into `acc`".
+Here those lines are written: each field is read once, each slot is updated in place, nothing is called that
+need not be. With `inline=False` the same template calls plain functions instead; tests hold the two against
+each other.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ class Code:
 
     Args:
         layout: the accumulator.
-        template: source of the operator's own functions. A line `@update` becomes the lines that take the record `value`
-            with the timestamp `t` into `acc`; another line `@name` becomes `lines[name]`.
+        template: source of the operator's own functions. A line `@update` becomes the lines that take the
+            record `value` with the timestamp `t` into `acc`, `@emit` a call of `emit` with the result of
+            `acc`; another line `@name` becomes `lines[name]`.
         lines: name → lines of source.
-        bounds: the arguments of `result` after the accumulator; they are the fields of a result before the aggregates.
+        bounds: the arguments of `result` after the accumulator; they are the fields of a result before the
+            aggregates.
         mapping: records are dicts: their fields are entries.
         inline: whether updates are written out, or call the plain functions.
     """
@@ -47,7 +50,8 @@ class Code:
     ) -> None:
         written = _inlined(layout, mapping) if inline else _PLAIN
         shown = _shown(layout) if inline else "*plain_finish(acc)"
-        holes: dict[str, Sequence[str]] = {**(lines or {}), **written}
+        holes: dict[str, Sequence[str]] = {**written}
+        holes["emit"] = [f"emit(Result({', '.join(bounds)}, {shown}))"]
         holes["new"] = [f"return {_fresh(layout)}"]
         holes["result"] = [f"return Result({', '.join(bounds)}, {shown})"]
         holes["results"] = [
@@ -56,6 +60,7 @@ class Code:
             f"    for {bounds[0]}, acc in entries.items()",
             "]",
         ]
+        holes.update(lines or {})
         functions = _FUNCTIONS.replace("ALL_BOUNDS", ", ".join(bounds))
         functions = functions.replace("BOUNDS", ", ".join(["entries", *bounds[1:]]))
         self.source = _filled_in(functions + template, holes)
@@ -138,16 +143,14 @@ def plain_functions(layout: Layout, mapping: bool) -> dict[str, Callable[..., An
         return fresh
 
     def finish(acc: Any) -> list[Any]:
-        return [
-            placed.aggregate.finish(*[getattr(acc, name) for name in placed.slots])
-            for placed in layout.aggregates
-        ]
+        return [placed.aggregate.finish(*[getattr(acc, name) for name in placed.slots]) for placed in layout.aggregates]
 
     return {"plain_add": add, "plain_merge": merge, "plain_copy": copy, "plain_finish": finish}
 
 
 def read_field(field: Any, value: Any, mapping: bool) -> Any:
-    """What a field says of a record: the value itself, an attribute or entry (`"a.b"` reads through), or a callable's result."""
+    """What a field says of a record: the value itself, an attribute or entry (`"a.b"` reads through), or a
+    callable's result."""
     if field is None:
         return value
     if callable(field):
@@ -207,9 +210,7 @@ def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
     for number, (field, parts) in enumerate(layout.fields()):
         variable = "value" if field is None else f"x{number}"
         added = [
-            _written(line, placed.prefix, placed.slots, variable)
-            for placed in parts
-            for line in placed.part.add_code
+            _written(line, placed.prefix, placed.slots, variable) for placed in parts for line in placed.part.add_code
         ]
         if field is ...:
             update += added
@@ -220,9 +221,7 @@ def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
             update.append(f"{variable} = {field_source(field, mapping)}")
         update.append(f"if {variable} is not None:")
         update += [f"    {line}" for line in added]
-    merged = [
-        _written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.merge_code
-    ]
+    merged = [_written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.merge_code]
     copied = [f"acc.{name}" for name in layout.marks]
     for placed in layout.parts:
         for name, slot in zip(placed.slots, placed.part.slots, strict=True):

@@ -31,6 +31,7 @@ side output `failed` (counted as `dead_letters`)."""
 
 _LAST_RESORTS: Final = ("fail", "skip", "dead_letter")
 _FRAMES: Final = 8
+_OURS: Final = __file__.removesuffix("errors.py")
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,7 @@ class Guard:
     """
 
     def __init__(self, on_error: OnError, context: OperatorContext) -> None:
-        self._tries, self._then = (
-            (on_error.attempts, on_error.then) if isinstance(on_error, Retry) else (1, on_error)
-        )
+        self._tries, self._then = (on_error.attempts, on_error.then) if isinstance(on_error, Retry) else (1, on_error)
         self._context = context
 
     def apply(
@@ -280,7 +279,7 @@ def frames(traceback: TracebackType | None) -> tuple[str, ...]:
     found: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if code.co_filename != __file__:
+        if not code.co_filename.startswith(_OURS):
             found.append(f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}")
         traceback = traceback.tb_next
     return tuple(found[-_FRAMES:])

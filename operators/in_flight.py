@@ -26,6 +26,7 @@ class InFlight(msgspec.Struct, Generic[In, K], omit_defaults=True):
         watermark_ms: the watermark that holds before it, where batches carry watermarks; else None.
         split: the split it came from.
         offset: its position in the split.
+        segment: differs from that of its neighbour where a watermark was held between them.
     """
 
     value: In
@@ -35,6 +36,7 @@ class InFlight(msgspec.Struct, Generic[In, K], omit_defaults=True):
     watermark_ms: int | None = None
     split: str | None = None
     offset: Any = None
+    segment: int = 0
 
 
 class Call:
@@ -48,13 +50,15 @@ class Call:
         error: what the last try raised, once it is finished with one.
     """
 
-    __slots__ = ("_batch", "_index", "_segment", "error", "result", "serial", "tries", "value")
+    __slots__ = ("_batch", "_border", "_index", "_segment", "error", "result", "serial", "tries", "value")
 
     _segment: _Segment
 
     def __init__(self, batch: Batch[Any], index: int) -> None:
         self._batch = batch
         self._index = index
+        self._border: int | None = None
+        """The segment it was in before a restore."""
         self.value = batch.values[index]
         self.serial = 0
         self.tries = 0
@@ -71,7 +75,9 @@ class Call:
             None if saved.watermark_ms is None else [saved.watermark_ms],
             None if saved.split is None else Origin(saved.split, [saved.offset]),
         )
-        return cls(batch, 0)
+        call = cls(batch, 0)
+        call._border = saved.segment
+        return call
 
     def saved(self, *, plain_key: bool) -> InFlight[Any, Any]:
         """What a snapshot keeps. With `plain_key` tuples in the key become lists, which `restored` undoes."""
@@ -86,6 +92,7 @@ class Call:
             self.watermark_ms,
             split,
             _thawed(offset),
+            self._segment.number,
         )
 
     @property
@@ -121,6 +128,7 @@ class Line:
     def __init__(self, ordered: bool) -> None:
         self._ordered = ordered
         self._segments: deque[_Segment] = deque()
+        self._n_segments = 0
 
     @property
     def ripe(self) -> bool:
@@ -130,16 +138,16 @@ class Line:
     def add(self, call: Call) -> None:
         """The next call in the order of the records."""
         last = self._segments[-1] if self._segments else None
-        if last is None or self._ordered or last.held_ms is not None or last.before_ms != call.watermark_ms:
-            last = _Segment(call.watermark_ms)
-            self._segments.append(last)
+        before = (call.watermark_ms, call._border)
+        if last is None or self._ordered or last.held_ms is not None or last.before != before:
+            last = self._open(before)
         last.n_open += 1
         call._segment = last
 
     def hold(self, watermark_ms: int) -> None:
         """A watermark, which goes out after all calls so far."""
         if not self._segments:
-            self._segments.append(_Segment(None))
+            self._open((None, None))
         self._segments[-1].held_ms = watermark_ms
 
     def finish(self, call: Call) -> None:
@@ -161,13 +169,21 @@ class Line:
             self._segments.popleft()
         return taken
 
+    def _open(self, before: tuple[int | None, int | None]) -> _Segment:
+        self._n_segments += 1
+        segment = _Segment(self._n_segments, before)
+        self._segments.append(segment)
+        return segment
+
 
 class _Segment:
-    __slots__ = ("before_ms", "finished", "held_ms", "n_open")
+    __slots__ = ("before", "finished", "held_ms", "n_open", "number")
 
-    def __init__(self, before_ms: int | None) -> None:
-        self.before_ms = before_ms
-        """The watermark that holds before its calls, where batches carry watermarks."""
+    def __init__(self, number: int, before: tuple[int | None, int | None]) -> None:
+        self.number = number
+        self.before = before
+        """What its calls have in common: the watermark before them, where batches carry watermarks, and the
+        segment they were in before a restore."""
         self.held_ms: int | None = None
         """The watermark that goes out after them."""
         self.n_open = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
@@ -115,12 +116,15 @@ def _all_at_once(fields: tuple[str, ...], as_tuple: bool) -> Callable[[list[Any]
     return read
 
 
-def _unhashable(keys: Iterable[Any]) -> list[Failure]:
+def _unhashable(keys: list[Any]) -> list[Failure]:
     failures = []
-    for index, key in enumerate(keys):
-        try:
-            hash(key)
-        except Exception as error:
-            reason = f"the key {key!r} is not hashable ({error}): use a string, a number or a tuple"
-            failures.append(Failure(index, TypeError(reason)))
+    try:
+        deque(map(hash, keys), maxlen=0)
+    except Exception:
+        for index, key in enumerate(keys):
+            try:
+                hash(key)
+            except Exception as error:
+                reason = f"the key {key!r} is not hashable ({error}): use a string, a number or a tuple"
+                failures.append(Failure(index, TypeError(reason)))
     return failures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
+from operator import length_hint
 from typing import Any, ClassVar
 
 from .agg import Aggregate
@@ -14,7 +15,7 @@ from .operator import Operator, OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor
 
 _LOOP = """\
-def run(values, timestamps, keys, live, missing, emit):
+def run(values, timestamps, keys, live, missing, emit, timed):
     get = live.get
     for t, key, value in zip(timestamps, keys, values):
         acc = get(key)
@@ -26,9 +27,8 @@ def run(values, timestamps, keys, live, missing, emit):
         @emit
 """
 
-_EMIT = ["emit(Result(key, @))"]
 _MARK = [
-    "acc._time = t",
+    "acc._time = t if timed else None",
     "if not acc._pending:",
     "    acc._pending = True",
     "    emit(key)",
@@ -38,9 +38,9 @@ _MARK = [
 class KeyedAggregate(Operator[Any, Any]):
     """Aggregates of all records of a key so far.
 
-    Gives out one updated result per record, with the record's timestamp, key and origin. With `emit_every_ms` only the
-    newest result of each key that changed, at full multiples of that interval of processing time, and at the end of the
-    stream; its timestamp is that of the key's last record.
+    Gives out one updated result per record, with the record's timestamp, key and origin. With `emit_every_ms`
+    only the newest result of each key that changed, at full multiples of that interval of processing time,
+    and at the end of the stream; its timestamp is that of the key's last record.
 
     A record costs one lookup, one update and one result. State: one accumulator per key, for ever.
 
@@ -71,12 +71,10 @@ class KeyedAggregate(Operator[Any, Any]):
         self.emit_every_ms = emit_every_ms
         # It depends on the setting, which is settled here.
         self.uses_timers = emit_every_ms is not None  # type: ignore[misc]
-        marks = None if emit_every_ms is None else {"_time": (int, "0"), "_pending": (bool, "False")}
+        marks = None if emit_every_ms is None else {"_time": (int | None, "None"), "_pending": (bool, "False")}
         self.layout = Layout(aggregates, marks=marks, bounds={"key": Any}, record_type=record_type)
-        lines = {"emit": ["emit(@result)"] if emit_every_ms is None else _MARK}
-        self._codes = Variants(
-            lambda mapping: Code(self.layout, _LOOP, lines=lines, mapping=mapping, inline=inline)
-        )
+        lines = None if emit_every_ms is None else {"emit": _MARK}
+        self._codes = Variants(lambda mapping: Code(self.layout, _LOOP, lines=lines, mapping=mapping, inline=inline))
         self._totals_state: KeyedTableState[Any] = KeyedTableState("totals", self.layout.accumulator)
 
     @property
@@ -95,22 +93,21 @@ class KeyedAggregate(Operator[Any, Any]):
         self._context = context
         self._totals: KeyedTable[Any, Any] = context.state(self._totals_state)
         self._code = self._codes[False]
-        self._timed = False
 
     def process(self, batch: Batch[Any]) -> Batch[Any] | None:
         values, timestamps, keys = batch.values, batch.timestamps, batch.keys
         assert keys is not None
         self._code = self._codes.of(values)
-        self._timed = timestamps is not None
         coming = iter(values)
         results: list[Any] = []
         emit = results.append if self.emit_every_ms is None else self._schedule
         try:
             self._code["run"](
-                coming, timestamps or repeat(0), keys, self._totals.live, self._totals.load, emit
-            )
+                coming, timestamps or repeat(0), keys,
+                self._totals.live, self._totals.load, emit, timestamps is not None,
+            )  # fmt: skip
         except Exception as error:
-            index = len(values) - coming.__length_hint__() - 1
+            index = len(values) - length_hint(coming) - 1
             raise self._context.record_error(error, batch, index) from error
         return batch.with_values(results) if results else None
 
@@ -132,7 +129,9 @@ class KeyedAggregate(Operator[Any, Any]):
                 results.append(self._code["result"](acc, key))
                 timestamps.append(acc._time)
                 changed.append(key)
-        return Batch(results, timestamps if self._timed else None, changed) if results else None
+        if not results:
+            return None
+        return Batch(results, None if None in timestamps else timestamps, changed)
 
     def _schedule(self, key: Any) -> None:
         assert self.emit_every_ms is not None

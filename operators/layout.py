@@ -1,6 +1,7 @@
 """The accumulator of several aggregates: one object with the slots of all of them.
 
-Parts that two aggregates have in common stand in it once, and a field that several aggregates use is read once.
+Parts that two aggregates have in common stand in it once, and a field that several aggregates use is read
+once.
 """
 
 from __future__ import annotations

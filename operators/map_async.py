@@ -100,7 +100,7 @@ class MapAsync(AsyncOperator[In, Out]):
         self._waiting: deque[Call] = deque()
         self._missing: dict[Call, None] = {}
         """The calls whose result has not gone out, in order of the records."""
-        self._workers: set[Any] = set()
+        self._workers: dict[Any, None] = {}
         self._n_working = 0
         """The workers that look for waiting calls; one that has found none may still be in `_workers`."""
         self._serial = 0
@@ -165,7 +165,7 @@ class MapAsync(AsyncOperator[In, Out]):
 
     def close(self) -> None:
         # After a failure in `open` there is nothing to stop.
-        for worker in getattr(self, "_workers", ()):
+        for worker in list(getattr(self, "_workers", ())):
             worker.cancel()
 
     def _check(self, batch: Batch[In]) -> None:
@@ -192,8 +192,8 @@ class MapAsync(AsyncOperator[In, Out]):
         for _ in range(min(len(self._waiting), self.capacity - self._n_working)):
             self._n_working += 1
             worker = self._spawn(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers[worker] = None
+            worker.add_done_callback(self._workers.__delitem__)
 
     async def _work(self) -> None:
         """Make one call after the other until none is waiting."""
@@ -269,6 +269,6 @@ def _classes(input_type: Any) -> Any:
     if input_type is float:
         return (float, int)
     found = typing.get_origin(input_type) or input_type
-    return (
-        found if isinstance(found, type) and found is not object and not typing.is_typeddict(found) else None
-    )
+    if not isinstance(found, type) or found in (Any, object) or typing.is_typeddict(found):
+        return None
+    return found

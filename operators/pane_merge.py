@@ -12,10 +12,11 @@ Entries: TypeAlias = dict[Any, Any]
 class PaneMerge:
     """Merges the panes of each window, windows asked for in order of time.
 
-    Time is cut into blocks as long as a window. A window is the end of one block and the beginning of the next: for
-    each block the merged ends are made once, going backwards, and the beginning grows as windows go forward. So each pane
-    is merged about three times, however many windows it belongs to. What is held beside the panes is dropped by `forget`
-    and made anew when it is needed; a block of more than `limit` entries is merged plainly, without holding anything.
+    Time is cut into blocks as long as a window. A window is the end of one block and the beginning of the
+    next: for each block the merged ends are made once, going backwards, and the beginning grows as windows go
+    forward. So each pane is merged about three times, however many windows it belongs to. What is held beside
+    the panes is dropped by `forget` and made anew when it is needed; a block of more than `limit` entries is
+    merged plainly, without holding anything.
 
     Args:
         size_ms: length of a window.
@@ -33,6 +34,7 @@ class PaneMerge:
         read: Callable[[int], Entries],
         merge: Callable[[Any, Any], None],
         copy: Callable[[Any], Any],
+        *,
         limit: int = 500_000,
     ) -> None:
         self._size_ms = size_ms
@@ -51,8 +53,8 @@ class PaneMerge:
         self._grown_to_ms: int | None = None
 
     def window(self, end_ms: int, panes: Sequence[int]) -> Entries:
-        """The entries of the window that ends at `end_ms`, made of `panes`, which are ascending pane ends. Not to be
-        changed, and valid until the next call."""
+        """The entries of the window that ends at `end_ms`, made of `panes`, which are ascending pane ends.
+        Not to be changed, and valid until the next call."""
         block_ms = end_ms - (end_ms - self._offset_ms) % self._size_ms
         first = [pane for pane in panes if pane <= block_ms]
         second = [pane for pane in panes if pane > block_ms]

@@ -1,9 +1,9 @@
 """The parts that accumulators are made of.
 
-A part is a mergeable piece of an accumulator: a sum, a count, the state of Welford's method. It says the same thing
-twice: as functions over a list of slots, for people and as the oracle, and as lines of source, for the generated loops.
-In the source `$x` is the value, `$t` the record's timestamp, `$0`, `$1` the slots, `$o0`, `$o1` those of the
-accumulator merged in, and `$p` begins the names of the part's own functions.
+A part is a mergeable piece of an accumulator: a sum, a count, the state of Welford's method. It says the same
+thing twice: as functions over a list of slots, for people and as the oracle, and as lines of source, for the
+generated loops. In the source `$x` is the value, `$t` the record's timestamp, `$0`, `$1` the slots, `$o0`,
+`$o1` those of the accumulator merged in, and `$p` begins the names of the part's own functions.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def extreme_part(type_: Any, *, greatest: bool) -> Part:
 
     def replaces(value: Any, held: Any) -> bool:
         if greatest:
-            return bool(not value <= held and held == held)
-        return bool(not value >= held and value == value)
+            return bool(not value <= held and held == held)  # noqa: PLR0124  # only NaN differs from itself
+        return bool(not value >= held and value == value)  # noqa: PLR0124  # only NaN differs from itself
 
     def add(slots: list[Any], value: Any, timestamp_ms: int) -> None:
         if slots[0] is None:
@@ -159,7 +159,8 @@ def extreme_part(type_: Any, *, greatest: bool) -> Part:
 
 
 def moments_part() -> Part:
-    """Count, mean and sum of squared deviations, by Welford's method; merged by the formula of Chan, Golub, LeVeque."""
+    """Count, mean and sum of squared deviations, by Welford's method; merged by the formula of Chan, Golub,
+    LeVeque."""
 
     def add(slots: list[Any], value: Any, timestamp_ms: int) -> None:
         slots[0] += 1
@@ -199,7 +200,8 @@ def moments_part() -> Part:
 
 
 def edge_part(type_: Any, *, newest: bool) -> Part:
-    """The value with the smallest or the greatest timestamp; of equal timestamps the one that came first, or last."""
+    """The value with the smallest or the greatest timestamp; of equal timestamps the one that came first, or
+    last."""
 
     def replaces(timestamp_ms: int, held: int) -> bool:
         return timestamp_ms >= held if newest else timestamp_ms < held
@@ -278,7 +280,7 @@ def set_part(type_: Any) -> Part:
     def add(slots: list[Any], value: Any, timestamp_ms: int) -> None:
         if type_ is None and not slots[0]:
             storable(value)
-        slots[0].add(value if value == value else None)
+        slots[0].add(value if value == value else None)  # noqa: PLR0124  # only NaN differs from itself
 
     check = ("if not $0:", "    storable($x)") if type_ is None else ()
     return Part(
@@ -308,9 +310,7 @@ def counts_part(type_: Any) -> Part:
     check = ("if not $0:", "    storable($x)") if type_ is None else ()
     return Part(
         kind="counts",
-        slots=(
-            Slot("counts", dict[Any, int] if type_ is None else dict[type_ | None, int], "{}", "$0.copy()"),
-        ),
+        slots=(Slot("counts", dict[Any, int] if type_ is None else dict[type_ | None, int], "{}", "$0.copy()"),),
         empty=lambda: [{}],
         add=add,
         merge=merge,
@@ -459,7 +459,7 @@ def reduce_part(function: Callable[[Any, Any], Any], type_: Any) -> Part:
 
 def count_value(counts: dict[Any, int], value: Any) -> None:
     """Count a value; every NaN is counted under None."""
-    if value != value:
+    if value != value:  # noqa: PLR0124  # only NaN differs from itself
         value = None
     counts[value] = counts.get(value, 0) + 1
 

@@ -131,9 +131,7 @@ class ProcessContext:
             ValueError: the stream is not keyed, or the function defines no `on_timer`.
         """
         if self._timers is None:
-            raise ValueError(
-                "timers need a keyed stream and an on_timer(): call key_by before, and define on_timer"
-            )
+            raise ValueError("timers need a keyed stream and an on_timer(): call key_by before, and define on_timer")
         return self._timers
 
     def state(self, descriptor: StateDescriptor[H]) -> H:
@@ -187,8 +185,7 @@ class Process(Operator[In, Out]):
             raise TypeError(f"process takes an object of a subclass of ProcessFunction, not {function!r}")
         if not self.keyed and (function.states() or _has_timers(function)):
             raise ValueError(
-                f"{type(function).__name__} keeps state or timers, which belong to a key: "
-                "call key_by before process"
+                f"{type(function).__name__} keeps state or timers, which belong to a key: call key_by before process"
             )
         self.function = function
         self.on_error = on_error
@@ -209,6 +206,7 @@ class Process(Operator[In, Out]):
         timers, set_key, call = user._timers, self._set_key, self._function.process
         timestamps, watermarks = batch.timestamps, batch.watermarks
         keys = batch.keys if self.keyed else None
+        values, indices = main.values, main.indices
         failures: list[Failure] = []
         for index, value in enumerate(batch.values):
             if watermarks is not None and watermarks[index] > user.watermark_ms:
@@ -222,7 +220,7 @@ class Process(Operator[In, Out]):
             try:
                 results = call(value, user)
                 if results is not None:
-                    main.values.extend(results)
+                    values.extend(results)
             except Exception as error:
                 for output in (main, *sides.values()):
                     output.forget()
@@ -230,9 +228,13 @@ class Process(Operator[In, Out]):
                 if self.on_error == "fail":
                     self._guard.reject(batch, failures)
             else:
-                main.settle(index)
-                for output in sides.values():
-                    output.settle(index)
+                if len(values) == len(indices) + 1:
+                    indices.append(index)
+                else:
+                    main.settle(index)
+                if sides:
+                    for output in sides.values():
+                        output.settle(index)
             if timers is not None and timers.overdue:
                 self._fire_due(index, user.watermark_ms)
         if failures:
@@ -355,9 +357,7 @@ class _Output:
     def settle(self, index: int) -> None:
         """The record `index` is done."""
         given = len(self.values) - len(self.indices)
-        if given == 1:
-            self.indices.append(index)
-        elif given:
+        if given:
             self.indices.extend(repeat(index, given))
 
     def settle_timer(self, index: int, timestamp_ms: int, key: Any, watermark_ms: int) -> None:

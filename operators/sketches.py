@@ -1,7 +1,7 @@
 """Summaries of bounded size: distinct values by HyperLogLog, quantiles by DDSketch.
 
-Both are plain functions over builtin containers, so that a summary is stored as it stands. Both are deterministic and
-mergeable: merging the summaries of two parts gives the summary of the whole.
+Both are plain functions over builtin containers, so that a summary is stored as it stands. Both are
+deterministic and mergeable: merging the summaries of two parts gives the summary of the whole.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def canonical(value: object) -> object:
-    """The value that stands for all values equal to it: `True`, `1` and `1.0` are one, as in a set, and so is every NaN."""
+    """The value that stands for all values equal to it: `True`, `1` and `1.0` are one, as in a set, and so is
+    every NaN."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, float):
         if value.is_integer():
             return int(value)
-        return nan if value != value else value
+        return nan if value != value else value  # noqa: PLR0124  # only NaN differs from itself
     return value
 
 
@@ -90,10 +91,11 @@ def hll_merge(sparse: set[int], registers: bytearray, other_sparse: set[int], ot
 
 
 def hll_estimate(sparse: set[int], registers: bytearray) -> int:
-    """How many distinct values were counted: exact while they are few, later within a standard error of 1.6 %.
+    """How many distinct values were counted: exact while they are few, later within a standard error of 1.6
+    %.
 
-    The estimator is algorithm 6 of Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017);
-    it needs no correction for small or large counts.
+    The estimator is algorithm 6 of Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog
+    sketches" (2017); it needs no correction for small or large counts.
     """
     if not registers:
         return len(sparse)
@@ -107,8 +109,7 @@ def hll_estimate(sparse: set[int], registers: bytearray) -> int:
 def _raise_register(registers: bytearray, hashed: int) -> None:
     index = hashed >> _HASH_BITS
     rank = _HASH_BITS + 1 - (hashed & _LOW_MASK).bit_length()
-    if rank > registers[index]:
-        registers[index] = rank
+    registers[index] = max(registers[index], rank)
 
 
 def _make_dense(sparse: set[int], registers: bytearray) -> None:
@@ -145,7 +146,8 @@ def _tau(x: float) -> float:
 def quantile_add(buckets: dict[int, int], value: float) -> None:
     """Count a number in its bucket (DDSketch: Masson, Rim, Lee, "DDSketch", VLDB 2019).
 
-    Buckets are numbered in the order of what they hold: negative numbers, zero, positive numbers, infinity, NaN.
+    Buckets are numbered in the order of what they hold: negative numbers, zero, positive numbers, infinity,
+        NaN.
     """
     if 0 < value < inf:
         bucket = ceil(log(value) * _PER_LOG) + _SHIFT
@@ -153,7 +155,7 @@ def quantile_add(buckets: dict[int, int], value: float) -> None:
         bucket = -ceil(log(-value) * _PER_LOG) - _SHIFT
     elif value == 0:
         bucket = 0
-    elif value != value:
+    elif value != value:  # noqa: PLR0124  # only NaN differs from itself
         bucket = _NAN_BUCKET
     else:
         bucket = _INFINITE_BUCKET if value > 0 else -_INFINITE_BUCKET
@@ -167,7 +169,8 @@ def quantile_merge(buckets: dict[int, int], other: dict[int, int]) -> None:
 
 
 def quantile_estimate(buckets: dict[int, int], q: float) -> float | None:
-    """The value at rank `q * (n - 1)`, rounded down, within a relative error of 1 %; None when nothing was counted."""
+    """The value at rank `q * (n - 1)`, rounded down, within a relative error of 1 %; None when nothing was
+    counted."""
     if not buckets:
         return None
     rank = int(q * (sum(buckets.values()) - 1))
@@ -195,7 +198,8 @@ def _bucket_value(bucket: int) -> float:
 
 
 def exact_quantile(values: list[Any], q: float) -> float | None:
-    """The quantile by linear interpolation between the two values next to rank `q * (n - 1)`; None without values."""
+    """The quantile by linear interpolation between the two values next to rank `q * (n - 1)`; None without
+    values."""
     if not values:
         return None
     ordered = sorted(values, key=nan_last)
@@ -210,9 +214,10 @@ def exact_quantile(values: list[Any], q: float) -> float | None:
 
 def nan_last(value: Any) -> tuple[bool, Any]:
     """A sort key by which NaN is greater than every number."""
-    return (True, 0) if value != value else (False, value)
+    return (True, 0) if value != value else (False, value)  # noqa: PLR0124  # only NaN differs from itself
 
 
 def most_common(counts: dict[Any, int], k: int) -> list[tuple[Any, int]]:
-    """The `k` values seen most often with their counts; of equal counts the one whose encoding is smaller comes first."""
+    """The `k` values seen most often with their counts; of equal counts the one whose encoding is smaller
+    comes first."""
     return sorted(counts.items(), key=lambda item: (-item[1], _encode(item[0])))[:k]

@@ -32,9 +32,7 @@ class Split(Operator[T, T]):
     def __init__(self, cases: Mapping[str, Callable[[T], object]], *, on_error: OnError = "fail") -> None:
         check_on_error(on_error)
         if not cases:
-            raise ValueError(
-                "split without a case sends nothing anywhere: give it at least one tag and predicate"
-            )
+            raise ValueError("split without a case sends nothing anywhere: give it at least one tag and predicate")
         if FAILED in cases:
             raise ValueError(f"the side output {FAILED!r} is for dead letters: choose another tag")
         self.cases = dict(cases)

@@ -205,9 +205,7 @@ class MapHandle(Generic[K, V]):
 class _Cell:
     """One stored value per key, with or without a time to live: what value, list and reducing state have in common."""
 
-    def __init__(
-        self, name: str, checked: Any, stored: Any, ttl: Any, descriptor: Any, tables: Tables
-    ) -> None:
+    def __init__(self, name: str, checked: Any, stored: Any, ttl: Any, descriptor: Any, tables: Tables) -> None:
         self._name = name
         self._checked = checked
         self._ttl_ms = None if ttl is None else duration_ms(ttl)

@@ -46,9 +46,7 @@ class Validate(Operator[T, T]):
     def __init__(self, rules: Mapping[str, Callable[[T], object]], *, on_fail: LastResort = "fail") -> None:
         check_on_error(on_fail, retry=False, name="on_fail")
         if not rules:
-            raise ValueError(
-                "validate without a rule lets everything pass: give it at least one name and predicate"
-            )
+            raise ValueError("validate without a rule lets everything pass: give it at least one name and predicate")
         self.rules = dict(rules)
         self.on_fail = on_fail
 
@@ -67,8 +65,7 @@ class Validate(Operator[T, T]):
         if not broken:
             return batch
         failures = [
-            Failure(index, InvalidRecordError(*zip(*rules, strict=True)))
-            for index, rules in sorted(broken.items())
+            Failure(index, InvalidRecordError(*zip(*rules, strict=True))) for index, rules in sorted(broken.items())
         ]
         self._guard.reject(batch, failures)
         kept = without(len(batch), failures)
@@ -89,8 +86,4 @@ def _breaking(rule: Callable[[T], object], values: list[T]) -> list[tuple[int, s
         if len(kept) < len(values):
             raised[len(kept)] = f" ({reason})"
             kept.append(False)
-    return (
-        [(index, raised.get(index, "")) for index, keep in enumerate(kept) if not keep]
-        if False in kept
-        else []
-    )
+    return [(index, raised.get(index, "")) for index, keep in enumerate(kept) if not keep] if False in kept else []

@@ -1,7 +1,7 @@
 """The watermark up to which an operator has fired, kept in its state.
 
-After a restore the watermark of the stream may begin lower than it stood. What fired before the checkpoint must not fire
-again as if it were new, and what was late must stay late: so the operator remembers.
+After a restore the watermark of the stream may begin lower than it stood. What fired before the checkpoint
+must not fire again as if it were new, and what was late must stay late: so the operator remembers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _COPIES = 256
 class WatermarkMark:
     """The highest watermark that an operator of one subtask has acted on.
 
-    Aligned barriers find all subtasks of an operator at the same watermark. Should they differ after a rescale, the
-    lowest counts: a window may then fire once more, none is missed.
+    Aligned barriers find all subtasks of an operator at the same watermark. Should they differ after a
+    rescale, the lowest counts: a window may then fire once more, none is missed.
 
     Attributes:
         watermark_ms: the watermark; `MIN_WATERMARK` before the first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
+from operator import length_hint
 from typing import Any, ClassVar
 
 from .agg import Aggregate
@@ -49,20 +50,21 @@ def run(values, timestamps, keys, live, closed, open_pane, missing, closed_recor
 class WindowOperator(Operator[Any, Any]):
     """Aggregates per key and window of event time.
 
-    A window `[start, end)` fires when the watermark reaches `end - 1`: one result per key that has records in it, with
-    the timestamp `end - 1`. Until the watermark reaches `end - 1 + allowed_lateness_ms` each further record fires the
-    windows it belongs to again, for its key. Then the state goes; a record all of whose windows are gone goes to the
-    side output `late` and is counted as `late`.
+    A window `[start, end)` fires when the watermark reaches `end - 1`: one result per key that has records in
+    it, with the timestamp `end - 1`. Until the watermark reaches `end - 1 + allowed_lateness_ms` each further
+    record fires the windows it belongs to again, for its key. Then the state goes; a record all of whose
+    windows are gone goes to the side output `late` and is counted as `late`.
 
-    A record costs one update, in the pane it falls into, however much windows overlap. State: one accumulator per key
-    and pane that has records, from the first of them until no window needs the pane any more. Firing a window costs
-    about three merges per key and slide, also independent of the overlap; firing again for a late record merges the
-    panes of its key.
+    A record costs one update, in the pane it falls into, however much windows overlap. State: one accumulator
+    per key and pane that has records, from the first of them until no window needs the pane any more. Firing
+    a window costs about three merges per key and slide, also independent of the overlap; firing again for a
+    late record merges the panes of its key.
 
     Args:
         assigner: `windows.tumbling(…)` or `windows.sliding(…)`.
         aggregates: name → aggregate.
-        allowed_lateness_ms: how long a window that has fired still takes records, in milliseconds of event time.
+        allowed_lateness_ms: how long a window that has fired still takes records, in milliseconds of event
+            time.
         trigger: when windows fire. Counts, and purging, are for tumbling windows only.
         record_type: the type of the records, where it is known.
         results: makes of (key, window, result) the values to give out; None gives out the result itself.
@@ -119,9 +121,7 @@ class WindowOperator(Operator[Any, Any]):
         template = _LOOP.replace("@PANE@", str(assigner.pane_ms)).replace("@OFFSET@", str(assigner.offset_ms))
         lines = {"trigger": trigger_lines(self.trigger, "fire(end, key, acc)")}
         self._codes = Variants(
-            lambda mapping: Code(
-                self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline
-            )
+            lambda mapping: Code(self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
         )
         self._panes_state: WindowTableState[Any] = WindowTableState("panes", self.layout.accumulator)
 
@@ -181,7 +181,7 @@ class WindowOperator(Operator[Any, Any]):
         spent = self._spent(watermark_ms)
         if closed == closed_before and spent == self._spent(before):
             return None
-        if self._tumbling and not self.allowed_lateness_ms:
+        if self._tumbling and self.trigger.final and not self.allowed_lateness_ms:
             for end in _up_to(self._panes, closed):
                 self._fire(end, self._panes.take(end))
             return self._out.take()
@@ -219,7 +219,8 @@ class WindowOperator(Operator[Any, Any]):
     # ------------------------------------------------------------ what has fired
 
     def _closed(self, watermark_ms: int) -> int:
-        """The end of the newest window that `watermark_ms` has closed. Panes up to it are in windows that have fired."""
+        """The end of the newest window that `watermark_ms` has closed. Panes up to it are in windows that
+        have fired."""
         ends_from = self.assigner.offset_ms + self.assigner.size_ms
         return watermark_ms + 1 - (watermark_ms + 1 - ends_from) % self.assigner.slide_ms
 
@@ -230,7 +231,8 @@ class WindowOperator(Operator[Any, Any]):
         return start - (start - self.assigner.offset_ms) % slide_ms + slide_ms
 
     def _ends(self, panes: Sequence[int], after: int, until: int) -> list[int]:
-        """The ends of the windows with one of `panes` in them, ascending, from behind `after` up to `until`."""
+        """The ends of the windows with one of `panes` in them, ascending, from behind `after` up to
+        `until`."""
         size_ms, slide_ms, offset_ms = self.assigner.size_ms, self.assigner.slide_ms, self.assigner.offset_ms
         ends: list[int] = []
         coming = after + 1
@@ -304,8 +306,8 @@ class WindowOperator(Operator[Any, Any]):
             self._fire_key(end, key)
             if self.trigger.purging:
                 self._panes.remove(end, key)
-        if self._schedule is not None and self._ends([pane], closed, closed + assigner.size_ms):
-            if not acc._pending:
+        if self._schedule is not None and not acc._pending:
+            if self._ends([pane], closed, closed + assigner.size_ms):
                 acc._pending = 1
                 self._schedule(key)
 
@@ -316,7 +318,7 @@ class WindowOperator(Operator[Any, Any]):
         self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)
 
     def _index(self) -> int:
-        return self._size - self._coming.__length_hint__() - 1
+        return self._size - length_hint(self._coming) - 1
 
 
 def _up_to(panes: WindowTable[Any, Any], end: int) -> list[int]:

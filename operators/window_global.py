@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import length_hint
 from typing import Any, ClassVar
 
 from .agg import Aggregate
@@ -52,10 +53,11 @@ def run_timed(values, timestamps, keys, live, missing, fire, schedule):
 class GlobalWindowOperator(Operator[Any, Any]):
     """Aggregates per key over all its records, or over each `n` of them.
 
-    A global window fires as its trigger says, and at the end of the stream unless the trigger is `windows.on_count`. A
-    count window fires when it holds `n` records and starts anew; what is left at the end of the stream fires
-    only with `partial=True`. The bounds of a result span the timestamps of its records; they are 0 without event time.
-    Records count in the order in which they come, so no record is late.
+    A global window fires as its trigger says, and at the end of the stream unless the trigger is
+    `windows.on_count`. A count window fires when it holds `n` records and starts anew; what is left at the
+    end of the stream fires only with `partial=True`. The bounds of a result span the timestamps of its
+    records; they are 0 without event time. Records count in the order in which they come, so no record is
+    late.
 
     A record costs one lookup and one update. State: one accumulator per key.
 
@@ -103,9 +105,7 @@ class GlobalWindowOperator(Operator[Any, Any]):
         self._make = results
         lines = {"trigger": trigger_lines(self.trigger, "fire(key, acc)")}
         self._codes = Variants(
-            lambda mapping: Code(
-                self.layout, _LOOP, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline
-            )
+            lambda mapping: Code(self.layout, _LOOP, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
         )
         self._windows_state: KeyedTableState[Any] = KeyedTableState("windows", self.layout.accumulator)
 
@@ -138,11 +138,9 @@ class GlobalWindowOperator(Operator[Any, Any]):
             if timestamps is None:
                 code["run"](coming, keys, windows.live, windows.load, self._fire, self._schedule)
             else:
-                code["run_timed"](
-                    coming, timestamps, keys, windows.live, windows.load, self._fire, self._schedule
-                )
+                code["run_timed"](coming, timestamps, keys, windows.live, windows.load, self._fire, self._schedule)
         except Exception as error:
-            index = len(values) - coming.__length_hint__() - 1
+            index = len(values) - length_hint(coming) - 1
             raise self._context.record_error(error, batch, index) from error
         return self._out.take(timed=timestamps is not None)
 

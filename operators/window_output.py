@@ -34,7 +34,8 @@ class WindowOutput:
         self._timestamps += [window.end_ms - 1] * len(keys)
 
     def take(self, *, timed: bool = True) -> Batch[Any] | None:
-        """What was added since the last call; None when there is nothing. Without timestamps when not `timed`."""
+        """What was added since the last call; None when there is nothing. Without timestamps when not
+        `timed`."""
         if not self._values:
             return None
         batch = Batch(self._values, self._timestamps if timed else None, self._keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import length_hint
 from typing import Any, ClassVar
 
 from .agg import Aggregate
@@ -33,28 +34,29 @@ def run(values, timestamps, keys, live, place, fire, schedule):
                 @trigger
                 continue
         acc = place(t, key, value)
-        if acc is not None:
-            @trigger
+        @placed
 """
 
 
 class SessionOperator(Operator[Any, Any]):
     """Aggregates per key and session.
 
-    A session is `[first timestamp, last timestamp + gap)`; a record within it, or less than the gap before it, joins it,
-    and a record that closes the gap between two joins them into one. A record exactly `gap` after the last starts anew.
-    A session fires when the watermark reaches its end - 1. Until the watermark reaches that and `allowed_lateness_ms`
-    a record that joins it fires it again: at once where its end stays behind the watermark, else when the watermark comes
-    there. A record whose session would end too early even for that is `late`.
+    A session is `[first timestamp, last timestamp + gap)`; a record within it, or less than the gap before
+    it, joins it, and a record that closes the gap between two joins them into one. A record exactly `gap`
+    after the last starts anew. A session fires when the watermark reaches its end - 1. Until the watermark
+    reaches that and `allowed_lateness_ms` a record that joins it fires it again: at once where its end stays
+    behind the watermark, else when the watermark comes there. A record whose session would end too early even
+    for that is `late`.
 
-    A record that continues its key's newest session costs one lookup and one update; another one a walk over the key's
-    sessions. State: per key the sessions that are open or may still take late records, and one timer for each, which
-    is moved only when it comes and the session has grown.
+    A record that continues its key's newest session costs one lookup and one update; another one a walk over
+    the key's sessions. State: per key the sessions that are open or may still take late records, and one
+    timer for each, which is moved only when it comes and the session has grown.
 
     Args:
         assigner: `windows.session(gap)`.
         aggregates: name → aggregate.
-        allowed_lateness_ms: how long a session that has fired still takes records, in milliseconds of event time.
+        allowed_lateness_ms: how long a session that has fired still takes records, in milliseconds of event
+            time.
         trigger: when sessions fire; they do not forget what they gave out.
         record_type, results, inline: as for `WindowOperator`.
 
@@ -105,11 +107,11 @@ class SessionOperator(Operator[Any, Any]):
             raise ValueError("a session cannot forget what it gave out: use a trigger without purging")
         self._make = results
         template = _LOOP.replace("@GAP@", str(assigner.gap_ms))
-        lines = {"trigger": trigger_lines(self.trigger, "fire(key, acc)")}
+        trigger_of = trigger_lines(self.trigger, "fire(key, acc)")
+        placed = ["if acc is not None:", *[f"    {line}" for line in trigger_of]] if trigger_of else []
+        lines = {"trigger": trigger_of, "placed": placed}
         self._codes = Variants(
-            lambda mapping: Code(
-                self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline
-            )
+            lambda mapping: Code(self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
         )
         self._sessions_state: KeyedTableState[Any] = KeyedTableState(
             "sessions",
@@ -146,9 +148,7 @@ class SessionOperator(Operator[Any, Any]):
         self._size = len(values)
         self._late_indices: list[int] = []
         try:
-            self._code["run"](
-                coming, timestamps, keys, self._sessions.live, self._place, self._fire, self._schedule
-            )
+            self._code["run"](coming, timestamps, keys, self._sessions.live, self._place, self._fire, self._schedule)
         except Exception as error:
             raise self._context.record_error(error, batch, self._index()) from error
         if self._late_indices:
@@ -181,8 +181,8 @@ class SessionOperator(Operator[Any, Any]):
         self._mark.save()
 
     def _place(self, timestamp_ms: int, key: Any, value: Any) -> Any:
-        """Take a record into the sessions it touches, or into a new one. Returns the session for the early trigger; None
-        when the record is late or the session has fired for it."""
+        """Take a record into the sessions it touches, or into a new one. Returns the session for the early
+        trigger; None when the record is late or the session has fired for it."""
         gap_ms, watermark_ms = self.assigner.gap_ms, self._mark.watermark_ms
         sessions = self._sessions.live.get(key)
         if sessions is None:
@@ -253,4 +253,4 @@ class SessionOperator(Operator[Any, Any]):
         self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)
 
     def _index(self) -> int:
-        return self._size - self._coming.__length_hint__() - 1
+        return self._size - length_hint(self._coming) - 1

@@ -1,7 +1,7 @@
 """How records are grouped into windows, and when a window says what it holds.
 
-An assigner says which windows a record belongs to; a trigger says when a window fires. Both are descriptions: the
-window operators carry them out. Windows are half-open, `[start_ms, end_ms)`.
+An assigner says which windows a record belongs to; a trigger says when a window fires. Both are descriptions:
+the window operators carry them out. Windows are half-open, `[start_ms, end_ms)`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .time import Duration, duration_ms, format_ms
 class Window(msgspec.Struct, frozen=True):
     """The bounds of a window, in milliseconds since 1970 UTC, the end excluded.
 
-    A count or global window has no bounds of its own: it spans the records it holds, `end_ms` being the newest one's
-    timestamp + 1. Both are 0 when its records carry no timestamps.
+    A count or global window has no bounds of its own: it spans the records it holds, `end_ms` being the
+    newest one's timestamp + 1. Both are 0 when its records carry no timestamps.
     """
 
     start_ms: int
@@ -89,7 +89,8 @@ Assigner: TypeAlias = TimeWindows | SessionWindows | GlobalWindows | CountWindow
 
 
 def tumbling(size: Duration, *, offset: Duration = "0ms") -> TimeWindows:
-    """Windows side by side: `tumbling("1h")`; `offset` shifts them (`tumbling("1d", offset="6h")` starts at six).
+    """Windows side by side: `tumbling("1h")`; `offset` shifts them (`tumbling("1d", offset="6h")` starts at
+    six).
 
     Raises:
         ValueError: a duration is wrong, or `offset` is not less than `size`.
@@ -101,8 +102,9 @@ def tumbling(size: Duration, *, offset: Duration = "0ms") -> TimeWindows:
 def sliding(size: Duration, slide: Duration, *, offset: Duration = "0ms") -> TimeWindows:
     """Windows that overlap: one of `size` starts every `slide`.
 
-    A record costs the same however many windows it belongs to: it is counted in one pane, and panes are merged when
-    a window fires. Panes are as long as the greatest common divisor of both: `sliding("1h", "7m")` has panes of one minute.
+    A record costs the same however many windows it belongs to: it is counted in one pane, and panes are
+    merged when a window fires. Panes are as long as the greatest common divisor of both: `sliding("1h",
+    "7m")` has panes of one minute.
 
     Raises:
         ValueError: a duration is wrong, `slide` exceeds `size`, or `offset` is not less than `slide`.
@@ -117,7 +119,8 @@ def sliding(size: Duration, slide: Duration, *, offset: Duration = "0ms") -> Tim
 
 
 def session(gap: Duration) -> SessionWindows:
-    """Windows of activity: a session ends when a key is silent for `gap`. A record exactly `gap` after the last starts anew.
+    """Windows of activity: a session ends when a key is silent for `gap`. A record exactly `gap` after the
+    last starts anew.
 
     Raises:
         ValueError: `gap` is not a positive duration.
@@ -131,7 +134,8 @@ def global_() -> GlobalWindows:
 
 
 def count(n: int, *, partial: bool = False) -> CountWindows:
-    """Windows of `n` records per key; `partial=True` gives out those that are not full at the end of the stream.
+    """Windows of `n` records per key; `partial=True` gives out those that are not full at the end of the
+    stream.
 
     Raises:
         ValueError: `n` is less than 1.
@@ -147,7 +151,8 @@ class Trigger:
         final: whether it fires when the watermark reaches its end, and again per late record after that.
         every_ms: also so long after a record changed it, by processing time; None: not.
         every_count: also after so many records of a key; None: not.
-        purging: whether a window forgets what it has given out. Otherwise each result holds everything so far.
+        purging: whether a window forgets what it has given out. Otherwise each result holds everything so
+            far.
     """
 
     final: bool = True
@@ -161,11 +166,10 @@ def on_watermark() -> Trigger:
     return Trigger()
 
 
-def early(
-    every: Duration | None = None, *, every_count: int | None = None, purging: bool = False
-) -> Trigger:
-    """Fire before the window is complete too: every `every` of processing time, at full multiples, for keys whose window
-    has changed; or after each `every_count` records of a key. The complete window fires in the end.
+def early(every: Duration | None = None, *, every_count: int | None = None, purging: bool = False) -> Trigger:
+    """Fire before the window is complete too: every `every` of processing time, at full multiples, for keys
+    whose window has changed; or after each `every_count` records of a key. The complete window fires in the
+    end.
 
     Raises:
         ValueError: neither or both are given, or one is not positive.
@@ -179,7 +183,8 @@ def early(
 
 
 def on_count(n: int, *, purging: bool = False) -> Trigger:
-    """Fire after each `n` records of a key, and only then: what is left over when the window ends is not given out.
+    """Fire after each `n` records of a key, and only then: what is left over when the window ends is not
+    given out.
 
     Raises:
         ValueError: `n` is less than 1.

@@ -17,8 +17,8 @@ class FollowReader(RecordReader):
     """One growing file. Its offset is `{"byte": n, "head": fingerprint of the file's first bytes}`.
 
     The fingerprint tells the file from others of its name after a restart. When the file was renamed meanwhile
-    (`app.log` to `app.log.1`), the rest of the renamed file is read first, then those that came between, then the new one.
-    A record without its line end waits for it.
+    (`app.log` to `app.log.1`), the rest of the renamed file is read first, then those that came between, then the new
+    one. A record without its line end waits for it.
     """
 
     follows = True
@@ -104,7 +104,9 @@ class FollowReader(RecordReader):
             self._finishing = True
         elif change == "truncated":
             raw = self._buffer[self._at :]
-            lost = Rejected(raw, f"{self.path}: the file was cut; reading goes on at its beginning", f"byte {self.position}")
+            lost = Rejected(
+                raw, f"{self.path}: the file was cut; reading goes on at its beginning", f"byte {self.position}"
+            )
             await self._begin_again(self.path)
             return Fetch([], self.offset(), rejected=[lost])
         return self._nothing()

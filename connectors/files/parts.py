@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from ..formats.arrow_table import ArrowFormat, library
 from ..formats.format import Format
-from .compression import SUFFIX_OF, Compression, compressor
+from .compression import Compression, compressor
 from .framing import framed
 
 _ROWS_PER_GROUP: Final = 100_000
@@ -179,8 +179,3 @@ class ColumnsPart:
         if self._file is not None and not self._file.closed:
             self._file.close()
         self._values.clear()
-
-
-def part_suffix(format: Format[Any], compression: Compression) -> str:
-    """The end of a part's name: `.jsonl.gz`."""
-    return format.suffix + SUFFIX_OF[compression]

@@ -138,7 +138,7 @@ class CompressedFile:
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
-        out = []
+        out: list[bytes] = []
         while data:
             if self._fresh and self._kind == "gzip" and not data.strip(b"\0"):
                 return b"".join(out)  # zero padding behind the last member is legal
@@ -157,7 +157,7 @@ class CompressedFile:
         return b"".join(out)
 
     def _before_damage(self, data: bytes) -> bytes:
-        """What the damaged piece holds before the damage: found by decompressing the file again, at the end byte by byte."""
+        """What the damaged piece holds before the damage. The file is decompressed again, at the end byte by byte."""
         member = decompressor(self._kind)
         until = self._file.tell() - len(data)
         self._file.seek(0)
@@ -171,10 +171,9 @@ class CompressedFile:
                 if member.eof:
                     piece = member.unused_data
                     member = decompressor(self._kind)
-        found = []
+        found: list[bytes] = []
         try:
-            for i in range(len(data)):
-                found.append(member.decompress(data[i : i + 1]))
+            found.extend(member.decompress(data[i : i + 1]) for i in range(len(data)))
         except errors():
             pass
         return b"".join(found)

@@ -38,7 +38,10 @@ class ReadSettings:
 
 
 class RecordReader:
-    """One split of a file that does not grow. Its offset is `{"byte": n}`: where the next record begins; for a compressed file in decompressed bytes."""
+    """One split of a file that does not grow.
+
+    Its offset is `{"byte": n}`: where the next record begins; in decompressed bytes for a compressed file.
+    """
 
     follows = False
 
@@ -96,8 +99,8 @@ class RecordReader:
     def _refuse_shorter(self, size: int | None) -> None:
         if size is not None and size < self.position:
             raise SourceError(
-                f"{self.path}: ends before byte {self.position}, which the checkpoint has read: it was cut or replaced. "
-                "Put the file back, or start without the checkpoint",
+                f"{self.path}: ends before byte {self.position}, which the checkpoint has read: it was cut or "
+                "replaced. Put the file back, or start without the checkpoint",
                 retriable=False,
             )
 
@@ -289,8 +292,8 @@ class RecordReader:
         where = f"byte {self.position}{'' if self._kind == 'none' else ' of the decompressed data'}"
         if self._settings.on_damage == "fail":
             raise SourceError(
-                f"{self.path}: cannot be read beyond {where}: {reason}. All records before it were read. Mend the file, "
-                'or set on_damage="stop" to end there',
+                f"{self.path}: cannot be read beyond {where}: {reason}. All records before it were read. Mend the "
+                'file, or set on_damage="stop" to end there',
                 retriable=False,
             )
         raw = self._buffer[self._at : self._at + RAW_LIMIT_BYTES]

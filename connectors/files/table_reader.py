@@ -22,6 +22,7 @@ class TableReader:
         offset: Offset | None,
         kind: TableKind,
         format: ArrowFormat[Any],
+        *,
         context: SourceContext,
     ) -> None:
         self.path = path
@@ -69,8 +70,8 @@ class TableReader:
             self._tables = self._parquet() if self._kind == "parquet" else self._arrow()
             if self._rows is not None and self._rows < self._row:
                 raise SourceError(
-                    f"{self.path}: has {self._rows} rows, the checkpoint has read {self._row}: it was replaced. Put the "
-                    "file back, or start without the checkpoint",
+                    f"{self.path}: has {self._rows} rows, the checkpoint has read {self._row}: it was replaced. Put "
+                    "the file back, or start without the checkpoint",
                     retriable=False,
                 )
         except FileNotFoundError as error:

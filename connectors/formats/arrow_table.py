@@ -50,16 +50,20 @@ class ArrowFormat(Generic[T]):
             return Decoded(make(data))
         kinds = [list[column.type] for column in present]  # type: ignore[name-defined]  # a type at run time
         try:
-            return Decoded(make([msgspec.convert(cells, kind) for cells, kind in zip(data, kinds)]))
+            return Decoded(make([msgspec.convert(cells, kind) for cells, kind in zip(data, kinds, strict=True)]))
         except Exception:
             starts: list[int] = []
             decoded: Decoded[T] = Decoded([], starts)
-            for row, cells in enumerate(zip(*data)):
+            for row, cells in enumerate(zip(*data, strict=True)):
                 try:
-                    decoded.values += make([msgspec.convert([cell], kind) for cell, kind in zip(cells, kinds)])
+                    decoded.values += make(
+                        [msgspec.convert([cell], kind) for cell, kind in zip(cells, kinds, strict=True)]
+                    )
                     starts.append(row)
                 except Exception as error:
-                    raw = repr(dict(zip([column.name for column in present], cells))).encode(errors="replace")
+                    raw = repr(dict(zip([column.name for column in present], cells, strict=True))).encode(
+                        errors="replace"
+                    )
                     decoded.undecodable.append(Undecodable(row, raw[:RAW_LIMIT_BYTES], reason_of(error)))
             return decoded
 
@@ -91,7 +95,10 @@ class ArrowFormat(Generic[T]):
         if schema is None:
             return pyarrow.table([pyarrow.array(column) for column in cells], names=names)
         return pyarrow.table(
-            [pyarrow.array(_plain(column, field.type), field.type) for column, field in zip(cells, schema)],
+            [
+                pyarrow.array(_plain(column, field.type), field.type)
+                for column, field in zip(cells, schema, strict=True)
+            ],
             schema=schema,
         )
 
@@ -150,9 +157,7 @@ def library() -> Any:
     try:
         return importlib.import_module("pyarrow")
     except ImportError as error:
-        raise ImportError(
-            'Arrow and Parquet need pyarrow: install "tidegate[arrow]"'
-        ) from error
+        raise ImportError('Arrow and Parquet need pyarrow: install "tidegate[arrow]"') from error
 
 
 @overload

@@ -68,11 +68,13 @@ class Columns(Generic[T]):
         """What makes records from cells already of the right type, given column by column in the order of `present`."""
         names = [column.attribute for column in present]
         if self._as_dict:
-            return lambda cells: [typing.cast(T, dict(zip(names, row))) for row in zip(*cells)]
-        make = self.type
+            return lambda cells: [
+                typing.cast("T", dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)
+            ]
+        make: Any = self.type
         if tuple(names) == tuple(getattr(make, "__match_args__", ()))[: len(names)]:
             return lambda cells: list(map(make, *cells))
-        return lambda cells: [make(**dict(zip(names, row))) for row in zip(*cells)]
+        return lambda cells: [make(**dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)]
 
     def cells(self, values: Sequence[T], names: Sequence[str]) -> list[list[Any]]:
         """The records as columns.

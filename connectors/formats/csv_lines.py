@@ -101,8 +101,10 @@ class CsvFormat(Generic[T]):
             raise ValueError(_wrong_width(next(row for row in rows if len(row) != width), self._columns))
         if not self._present:
             raise ValueError("no column of the type is in the file")
-        columns = list(zip(*rows))
-        return self._make([self._cells(column, columns[i]) for column, i in zip(self._present, self._indices)])
+        columns = list(zip(*rows, strict=True))
+        return self._make(
+            [self._cells(column, columns[i]) for column, i in zip(self._present, self._indices, strict=True)]
+        )
 
     def _cells(self, column: Column, cells: Sequence[str]) -> Sequence[Any]:
         if column.type is str or not self._shape.typed:
@@ -204,7 +206,7 @@ class CsvFormat(Generic[T]):
             for column in self._shape.cells(values, self._columns)
         ]
         out = io.StringIO(newline="")
-        reader_library.writer(out, delimiter=self._delimiter, lineterminator="\n").writerows(zip(*cells))
+        reader_library.writer(out, delimiter=self._delimiter, lineterminator="\n").writerows(zip(*cells, strict=True))
         return out.getvalue().encode()
 
     def encode_messages(self, values: Sequence[T]) -> list[bytes]:
@@ -289,8 +291,8 @@ def csv(
 ) -> CsvFormat[Any]:
     """CSV after RFC 4180, UTF-8, LF or CRLF; blank lines are skipped.
 
-    The header names the columns; those that the type does not name are left out. A row with more or fewer cells than the
-    header, or a cell that its type does not accept, is a bad record.
+    The header names the columns; those that the type does not name are left out. A row with more or fewer cells than
+    the header, or a cell that its type does not accept, is a bad record.
 
     Args:
         type: a `msgspec.Struct`, a dataclass or a TypedDict; None gives dicts of strings.
@@ -303,6 +305,4 @@ def csv(
     >>> csv(header=True).with_header(b"n,who").decode_lines(b'1,"a, b"\\n').values
     [{'n': '1', 'who': 'a, b'}]
     """
-    return CsvFormat(
-        type, delimiter=delimiter, null_values=null_values, header=header, multiline=multiline
-    )
+    return CsvFormat(type, delimiter=delimiter, null_values=null_values, header=header, multiline=multiline)

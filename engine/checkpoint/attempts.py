@@ -64,18 +64,14 @@ class Attempts:
 
     def last_checkpoint_id(self) -> int:
         """The highest checkpoint id that any start has seen; 0 for none."""
-        return max(
-            (self._read(n).last_checkpoint_id for n in sorted(self._numbers())[-ATTEMPTS_KEPT:]), default=0
-        )
+        return max((self._read(n).last_checkpoint_id for n in sorted(self._numbers())[-ATTEMPTS_KEPT:]), default=0)
 
     def clear(self) -> None:
         """Delete all records but the newest few."""
         self._blobs.delete([self._path(attempt) for attempt in sorted(self._numbers())[:-ATTEMPTS_KEPT]])
 
     def _numbers(self) -> list[int]:
-        names = [
-            blob.path.rsplit("/", 1)[-1].removesuffix(".json") for blob in self._blobs.list(self._folder)
-        ]
+        names = [blob.path.rsplit("/", 1)[-1].removesuffix(".json") for blob in self._blobs.list(self._folder)]
         return [int(name) for name in names if name.isdigit()]
 
     def _read(self, attempt: int) -> AttemptRecord:

@@ -214,12 +214,12 @@ class Blobs:
     def _stage(self, root: Path, folder: str, content: bytes | Path) -> str:
         """A name in the staging folder that is nobody else's: a link to the content, or still empty.
 
-        A link shares the content instead of copying it, where both lie in one file system. A snapshot's files are never
-        written again, so the stored one cannot change with the other.
+        A link shares the content instead of copying it, where both lie in one file system. A snapshot's files
+        are never written again, so the stored one cannot change with the other.
         """
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for serial in _serials:
-            staged = f"{folder}/{os.getpid()}-{serial}"
+        while True:
+            staged = f"{folder}/{os.getpid()}-{next(_serials)}"
             try:
                 if isinstance(content, Path) and _link(content, root / staged):
                     return staged
@@ -227,7 +227,6 @@ class Blobs:
             except FileExistsError:
                 continue
             return staged
-        raise AssertionError("the serial numbers never end")
 
     def _chunks(self, path: str) -> Iterator[Any]:
         if self.root is None:

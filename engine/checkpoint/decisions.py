@@ -101,9 +101,7 @@ def choose_restore(
         return _choose_named(infos, wanted, problems)
     passed_over: list[str] = []
     # One without a known id may be the newest of all, so it comes first.
-    for info in sorted(
-        infos, key=lambda info: (info.checkpoint_id is None, info.checkpoint_id or 0), reverse=True
-    ):
+    for info in sorted(infos, key=lambda info: (info.checkpoint_id is None, info.checkpoint_id or 0), reverse=True):
         if info.manifest is None and not info.damaged:
             return Refuse(f"{info.title} cannot be read: {info.path}: {info.problem}")
         damage = _damage(info, problems)

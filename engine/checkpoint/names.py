@@ -24,8 +24,7 @@ def check_job_name(job: str) -> None:
     """
     if _NAME.fullmatch(job) is None:
         raise ConfigError(
-            f'job name {job!r} cannot be used as a folder: take letters, digits, ".", "_" and "-", at most '
-            "128"
+            f'job name {job!r} cannot be used as a folder: take letters, digits, ".", "_" and "-", at most 128'
         )
 
 

@@ -32,9 +32,7 @@ def _needed(state: SubtaskState, key_groups: range) -> bool:
     return any(schema.kind == "local" for schema in state.snapshot.schemas)
 
 
-def assign_splits(
-    splits: Sequence[T], parallelism: int, assigned: Mapping[int, int] | None = None
-) -> list[list[T]]:
+def assign_splits(splits: Sequence[T], parallelism: int, assigned: Mapping[int, int] | None = None) -> list[list[T]]:
     """Deal splits out to subtasks, in order and evenly: no subtask gets two more than another.
 
     The same splits in the same order give the same result. Order matters for sources whose splits should be

@@ -8,9 +8,7 @@ from .decisions import Deletions, named_contents, what_to_delete
 from .storage import CheckpointStorage
 
 
-async def apply_retention(
-    storage: CheckpointStorage, retain: int, in_use: Collection[int] = frozenset()
-) -> Deletions:
+async def apply_retention(storage: CheckpointStorage, retain: int, in_use: Collection[int] = frozenset()) -> Deletions:
     """Delete all but the newest `retain` whole checkpoints, and the contents that only those deleted named.
 
     Manifests go first: interrupted at any point it leaves contents that nobody names, never a manifest whose

@@ -229,9 +229,7 @@ class CheckpointStorage:
         stored = []
 
         async def store(name: str) -> FileEntry:
-            entry = await self._store_file(
-                files.directory / name, name, known.get(files.immutable.get(name, ""))
-            )
+            entry = await self._store_file(files.directory / name, name, known.get(files.immutable.get(name, "")))
             stored.append(entry)
             return entry
 
@@ -273,8 +271,7 @@ class CheckpointStorage:
             await self._executor.run(make_folders)
         except OSError as error:
             raise CheckpointError(
-                f"cannot restore into {directory}: {error.strerror}; make it writable or use another "
-                "working directory"
+                f"cannot restore into {directory}: {error.strerror}; make it writable or use another working directory"
             ) from error
 
         async def fetch(entry: FileEntry) -> None:
@@ -293,9 +290,7 @@ class CheckpointStorage:
             self._deleting = frozenset(contents) - self._pinned.keys()
             self._trusted -= self._deleting
             try:
-                await self._executor.run(
-                    self._blobs.delete, [self._content_path(sha) for sha in self._deleting]
-                )
+                await self._executor.run(self._blobs.delete, [self._content_path(sha) for sha in self._deleting])
             finally:
                 self._deleting = frozenset()
 
@@ -334,17 +329,14 @@ class CheckpointStorage:
         try:
             self._blobs.put(path, encode(manifest), create=True)
         except BlobExistsError as error:
-            there = inspect(
-                self._blobs, path, manifest.checkpoint_id if manifest.name is None else None, manifest.name
-            )
+            there = inspect(self._blobs, path, manifest.checkpoint_id if manifest.name is None else None, manifest.name)
             if there is not None and there.manifest == manifest:
                 return
             written = None if there is None else there.manifest
             by = "another process" if written is None else f"attempt {written.attempt}"
             if manifest.kind == "savepoint":
                 raise CheckpointError(
-                    f"savepoint {manifest.name!r} exists already in {self.address}, written by {by}; take "
-                    "another name"
+                    f"savepoint {manifest.name!r} exists already in {self.address}, written by {by}; take another name"
                 ) from error
             raise FencedError(
                 f"{manifest.title} of job {self.job!r} was written by {by} already, in {self.address}; "

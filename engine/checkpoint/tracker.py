@@ -109,9 +109,7 @@ class CheckpointTracker:
         if found.missing:
             return Waiting(tuple(sorted(found.missing)))
         del self._open[checkpoint_id]
-        subsumed = sorted(
-            n for n, other in self._open.items() if n < checkpoint_id and not other.is_savepoint
-        )
+        subsumed = sorted(n for n, other in self._open.items() if n < checkpoint_id and not other.is_savepoint)
         for older in subsumed:
             del self._open[older]
         return Completed(checkpoint_id, tuple(subsumed))
@@ -125,9 +123,7 @@ class CheckpointTracker:
     def expire(self, now: float) -> list[Aborted]:
         """Give up every checkpoint whose deadline has passed, oldest first."""
         late = sorted(n for n, found in self._open.items() if now >= found.deadline)
-        return [
-            Aborted(n, f"timed out waiting for {', '.join(sorted(self._open.pop(n).missing))}") for n in late
-        ]
+        return [Aborted(n, f"timed out waiting for {', '.join(sorted(self._open.pop(n).missing))}") for n in late]
 
     def next_deadline(self) -> float | None:
         """When to call `expire` next; None when nothing is open."""

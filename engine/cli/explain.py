@@ -10,7 +10,7 @@ from ..plan import Plan, make_plan
 from ..validation import validate
 from .load import load_topology
 from .options import ConfigFile, Json, Parallelism, Profile, Settings, Target, new_app, settings_from
-from .output import print_json, refuse
+from .output import UsageError, print_json
 
 app = new_app()
 
@@ -18,6 +18,7 @@ app = new_app()
 @app.command()
 def explain(
     target: Target,
+    *,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid diagram.")] = False,
     code: Annotated[bool, typer.Option("--code", help="With the generated inner loops.")] = False,
     json: Json = False,
@@ -31,7 +32,7 @@ def explain(
     from ..explain import mermaid as draw
 
     if mermaid + code + json > 1:
-        refuse("--mermaid, --code and --json exclude each other")
+        raise UsageError("--mermaid, --code and --json exclude each other")
     topology = load_topology(target)
     chosen = settings_from(config, profile, settings, {"parallelism": parallelism})
     validate(topology)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TidegateError, TopologyError
-from .output import UsageError, refuse, where_raised
+from .output import UsageError, where_raised
 
 if TYPE_CHECKING:
     from ..topology import Topology
@@ -43,8 +43,8 @@ def load_topology(target: str) -> Topology:
         made = _call(found, target)
         if isinstance(made, Topology):
             return made
-        refuse(f"{target}: the function returns {_kind(made)}, not a Topology")
-    refuse(f"{target}: is {_kind(found)}, not a Topology or a function that returns one")
+        raise UsageError(f"{target}: the function returns {_kind(made)}, not a Topology")
+    raise UsageError(f"{target}: is {_kind(found)}, not a Topology or a function that returns one")
 
 
 def load_target(target: str) -> tuple[ModuleType, str | None]:
@@ -57,11 +57,11 @@ def load_target(target: str) -> tuple[ModuleType, str | None]:
     if not colon:
         place, name = target, ""
     if colon and not name:
-        refuse(f"{target}: a name must follow the colon, as in {place}:topology")
+        raise UsageError(f"{target}: a name must follow the colon, as in {place}:topology")
     if place.endswith(".py") or "/" in place or Path(place).is_file():
         return _import_file(Path(place)), name or None
     if not name:
-        refuse(f"{target}: write FILE.py, FILE.py:NAME or MODULE:NAME")
+        raise UsageError(f"{target}: write FILE.py, FILE.py:NAME or MODULE:NAME")
     return _import_module(place), name
 
 
@@ -75,7 +75,7 @@ def find(module: ModuleType, name: str, target: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             close = get_close_matches(part, [n for n in dir(found) if not n.startswith("_")], 1)
-            refuse(f"{target}: there is no {part!r}{f': did you mean {close[0]!r}?' if close else ''}")
+            raise UsageError(f"{target}: there is no {part!r}{f': did you mean {close[0]!r}?' if close else ''}")
         found = getattr(found, part)
     return found
 
@@ -87,7 +87,7 @@ def _only_topology(module: ModuleType, target: str) -> Topology:
     if len({id(value) for value in names.values()}) == 1:
         return next(iter(names.values()))
     if names:
-        refuse(f"{target}: has {len(names)} topologies: write {target}:NAME with one of {', '.join(names)}")
+        raise UsageError(f"{target}: has {len(names)} topologies: write {target}:NAME with one of {', '.join(names)}")
     made = [
         name
         for name, value in vars(module).items()
@@ -95,7 +95,7 @@ def _only_topology(module: ModuleType, target: str) -> Topology:
     ]
     if len(made) == 1:
         return load_topology(f"{target}:{made[0]}")
-    refuse(
+    raise UsageError(
         f"{target}: has no topology at its top level: make one, or write {target}:FUNCTION that returns one"
     )
 
@@ -107,7 +107,7 @@ def _returns_topology(function: Any) -> bool:
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
-        refuse(f"{path}: {'is a directory, not a Python file' if path.is_dir() else 'there is no such file'}")
+        raise UsageError(f"{path}: {'is a directory, not a Python file' if path.is_dir() else 'there is no such file'}")
     path = path.resolve()
     folder = str(path.parent)
     if folder not in sys.path:
@@ -119,7 +119,7 @@ def _import_file(path: Path) -> ModuleType:
         return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        refuse(f"{path}: is not a Python file")
+        raise UsageError(f"{path}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -138,7 +138,9 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            refuse(f"{name}: there is no such module here; for a file write {name.replace('.', '/')}.py:NAME")
+            raise UsageError(
+                f"{name}: there is no such module here; for a file write {name.replace('.', '/')}.py:NAME"
+            ) from None
         raise _readable(error, name, None) from None
     except BaseException as error:
         raise _readable(error, name, None) from None
@@ -154,7 +156,7 @@ def _call(function: Any, target: str) -> Any:
     except (TypeError, ValueError):
         needed = []
     if needed:
-        refuse(f"{target}: the function needs arguments ({', '.join(needed)}); it must work without any")
+        raise UsageError(f"{target}: the function needs arguments ({', '.join(needed)}); it must work without any")
     try:
         return function()
     except BaseException as error:
@@ -168,9 +170,7 @@ def _readable(error: BaseException, where: str, file: Path | None) -> BaseExcept
     if isinstance(error, TopologyError | KeyboardInterrupt | UsageError):
         return error
     if isinstance(error, SystemExit):
-        return UsageError(
-            f"{where}: ends the process while it is imported; put that under if __name__ == '__main__'"
-        )
+        return UsageError(f"{where}: ends the process while it is imported; put that under if __name__ == '__main__'")
     if isinstance(error, TidegateError):
         return UsageError(f"{where}: {error}")
     text = error.msg if isinstance(error, SyntaxError) else str(error)

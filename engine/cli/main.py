@@ -78,11 +78,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 def _commands() -> list[str]:
     """The commands whose module is installed."""
-    return [
-        name
-        for name, (module, _, _) in _COMMANDS.items()
-        if importlib.util.find_spec(f".{module}", __package__)
-    ]
+    return [name for name, (module, _, _) in _COMMANDS.items() if importlib.util.find_spec(f".{module}", __package__)]
 
 
 def _help(commands: Sequence[str]) -> str:

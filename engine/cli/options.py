@@ -11,16 +11,14 @@ import typer
 
 from ..config import RunConfig
 from ..config_file import load_config
-from .output import refuse
+from .output import UsageError
 
 Target: TypeAlias = Annotated[
     str, typer.Argument(metavar="TARGET", help="app.py, app.py:topology or package.module:topology")
 ]
 ConfigFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Configuration; tidegate.toml of this folder if there is one."
-    ),
+    typer.Option("--config", metavar="FILE", help="Configuration; tidegate.toml of this folder if there is one."),
 ]
 Profile: TypeAlias = Annotated[
     str | None,
@@ -66,7 +64,7 @@ def settings_from(
     for setting in settings or ():
         name, equals, value = setting.partition("=")
         if not equals:
-            refuse(f"--set {setting}: write KEY=VALUE")
+            raise UsageError(f"--set {setting}: write KEY=VALUE")
         chosen[name.strip().replace("-", "_")] = value.strip()
     chosen |= {name: value for name, value in flags.items() if value is not None}
     if file is None and Path(FILE_NAME).is_file():

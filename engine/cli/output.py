@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from ..errors import (
     CheckpointError,
@@ -134,12 +134,3 @@ def where_raised(error: BaseException, file: Path | None = None) -> str:
 def print_json(value: Any) -> None:
     """Print a value as JSON to stdout."""
     print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
-
-
-def refuse(message: str) -> NoReturn:
-    """End the command for a bad argument.
-
-    Raises:
-        UsageError: always.
-    """
-    raise UsageError(message)

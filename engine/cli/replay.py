@@ -27,7 +27,8 @@ from .options import (
     new_app,
     settings_from,
 )
-from .output import refuse
+from .output import UsageError
+from .run import operate
 
 app = new_app()
 
@@ -37,6 +38,7 @@ DISCARD = "discard"
 @app.command()
 def replay(
     target: Target,
+    *,
     start: Annotated[
         str,
         typer.Option("--from", metavar="WHAT", help="latest, a checkpoint id, or the name of a savepoint."),
@@ -53,9 +55,7 @@ def replay(
         str | None,
         typer.Option("--until", metavar="TIME", help="End before the first record of this event time."),
     ] = None,
-    count: Annotated[
-        int | None, typer.Option("--count", metavar="N", help="End after this many records.")
-    ] = None,
+    count: Annotated[int | None, typer.Option("--count", metavar="N", help="End after this many records.")] = None,
     config: ConfigFile = None,
     profile: Profile = None,
     settings: Settings = None,
@@ -72,15 +72,11 @@ def replay(
     The checkpoints are read and not changed, and none are taken. Every sink needs a --sink, so that nothing
     is written a second time by accident.
     """
-    from ..run import run as run_topology
-
     topology = load_topology(target)
     flags = {"checkpoints": checkpoints, "parallelism": parallelism, "job": job, "stop_after_records": count}
     chosen = settings_from(config, profile, settings, flags)
     redirect(topology, sinks or [])
-    run_topology(
-        topology, replay_settings(chosen, start, until), json=json, live=False if no_live or json else None
-    )
+    operate(topology, replay_settings(chosen, start, until), json=json, live=not no_live)
 
 
 def replay_settings(config: RunConfig, start: str, until: str | None) -> RunConfig:
@@ -90,13 +86,13 @@ def replay_settings(config: RunConfig, start: str, until: str | None) -> RunConf
         UsageError: there is no place to read checkpoints from, or `until` is not a time.
     """
     if config.checkpoints is None:
-        refuse("replay needs the checkpoints of the job: give --checkpoints DIR")
+        raise UsageError("replay needs the checkpoints of the job: give --checkpoints DIR")
     until_ms = config.until_ms
     if until is not None:
         try:
             until_ms = parse_moment(until)
         except ValueError as error:
-            refuse(f"--until: {error}")
+            raise UsageError(f"--until: {error}") from None
     return dataclasses.replace(
         config,
         checkpoints=None,
@@ -118,14 +114,14 @@ def redirect(topology: Topology, sinks: Sequence[str]) -> None:
     for option in sinks:
         name, equals, where = option.partition("=")
         if not equals or not where:
-            refuse(f"--sink {option}: write NAME=WHERE")
+            raise UsageError(f"--sink {option}: write NAME=WHERE")
         if name not in nodes:
-            refuse(f"--sink {option}: there is no sink {name!r}; the topology has {', '.join(nodes)}")
+            raise UsageError(f"--sink {option}: there is no sink {name!r}; the topology has {', '.join(nodes)}")
         given[name] = where
     missing = [name for name in nodes if name not in given]
     if missing:
         wanted = " ".join(f"--sink {name}=WHERE" for name in missing)
-        refuse(f"replay writes nothing to the topology's own sinks: give {wanted} (a path, or discard)")
+        raise UsageError(f"replay writes nothing to the topology's own sinks: give {wanted} (a path, or discard)")
     for name, where in given.items():
         node = nodes[name]
         node.what = _sink_at(name, node.what, where)
@@ -138,11 +134,11 @@ def _sink_at(name: str, sink: Any, where: str) -> Sink[Any]:
         module, attribute = load_target(where)
         found: Sink[Any] = find(module, attribute or "", where)
         if not callable(getattr(found, "writer", None)):
-            refuse(f"--sink {name}={where}: is not a sink")
+            raise UsageError(f"--sink {name}={where}: is not a sink")
         return found
     at = getattr(sink, "at", None)
     if at is None:
-        refuse(
+        raise UsageError(
             f"--sink {name}={where}: {sink.describe()} cannot write to a path: give app.py:sink, or {DISCARD}"
         )
     moved: Sink[Any] = at(where)

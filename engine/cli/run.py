@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Annotated
 
 import typer
 
+from ..config import RunConfig
+from ..logs import configure_logging
+from ..topology import Topology
 from .load import load_topology
 from .options import (
     Checkpoints,
@@ -26,6 +31,7 @@ app = new_app()
 @app.command()
 def run(
     target: Target,
+    *,
     config: ConfigFile = None,
     profile: Profile = None,
     settings: Settings = None,
@@ -37,15 +43,11 @@ def run(
     job: JobName = None,
     restore: Annotated[
         str | None,
-        typer.Option(
-            "--restore", metavar="WHAT", help="latest, a checkpoint id, the name of a savepoint, or none."
-        ),
+        typer.Option("--restore", metavar="WHAT", help="latest, a checkpoint id, the name of a savepoint, or none."),
     ] = None,
     metrics_port: Annotated[
         str | None,
-        typer.Option(
-            "--metrics-port", metavar="PORT", help="Port of the Prometheus metrics; 0 picks one, or none."
-        ),
+        typer.Option("--metrics-port", metavar="PORT", help="Port of the Prometheus metrics; 0 picks one, or none."),
     ] = None,
     json: JsonLines = False,
     no_live: Annotated[
@@ -56,8 +58,6 @@ def run(
 
     Ctrl-C or SIGTERM stops it with a final checkpoint; a second one cancels it.
     """
-    from ..run import run as run_topology
-
     topology = load_topology(target)
     flags = {
         "checkpoints": checkpoints,
@@ -68,4 +68,26 @@ def run(
         "metrics_port": metrics_port,
     }
     chosen = settings_from(config, profile, settings, flags, assumed={"metrics_port": 0})
-    run_topology(topology, chosen, json=json, live=False if no_live or json else None)
+    operate(topology, chosen, json=json, live=not no_live)
+
+
+def operate(topology: Topology, config: RunConfig, *, json: bool, live: bool) -> None:
+    """Run a topology with the view that was asked for: a live table if stdout is a terminal, else log lines
+    on stderr.
+
+    Raises:
+        TidegateError: it could not start, or failed.
+        typer.Exit: a second signal cancelled it; 128 plus its number.
+    """
+    from ..run import Interrupted
+    from ..run import run as run_topology
+
+    live = live and not json and sys.stdout.isatty()
+    # A log line would tear the table: there only warnings are worth it.
+    undo = configure_logging(sys.stderr, json=json, level=logging.WARNING if live else logging.INFO)
+    try:
+        run_topology(topology, config, json=json, live=live)
+    except Interrupted as interrupted:
+        raise typer.Exit(128 + interrupted.signal) from None
+    finally:
+        undo()

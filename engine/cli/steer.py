@@ -9,13 +9,11 @@ import typer
 
 from ..control import ControlError, ask, local_directory, running_jobs
 from .options import Json, new_app
-from .output import print_json, refuse
+from .output import UsageError, print_json
 
 status_app, savepoint_app, stop_app = new_app(), new_app(), new_app()
 
-Directory: TypeAlias = Annotated[
-    str, typer.Argument(metavar="DIR", help="The checkpoint directory of the job.")
-]
+Directory: TypeAlias = Annotated[str, typer.Argument(metavar="DIR", help="The checkpoint directory of the job.")]
 Job: TypeAlias = Annotated[
     str | None, typer.Option("--job", metavar="NAME", help="Which job, when several run from this directory.")
 ]
@@ -37,9 +35,7 @@ def status(checkpoints: Directory, job: Job = None, json: Json = False) -> None:
 
     measures: dict[str, Any] = answer["measures"]
     print(f"{measures['job']}: {answer['status']}, in the mean since its start:")
-    seconds = max(
-        (s["busy_s"] + s["idle_s"] + s["backpressured_s"] for s in measures["subtasks"]), default=1.0
-    )
+    seconds = max((s["busy_s"] + s["idle_s"] + s["backpressured_s"] for s in measures["subtasks"]), default=1.0)
     Console().print(render(measures, None, seconds, answer["why_waiting"]))
 
 
@@ -62,6 +58,7 @@ def savepoint(
 @stop_app.command()
 def stop(
     checkpoints: Directory,
+    *,
     job: Job = None,
     savepoint: Annotated[
         str | None, typer.Option("--savepoint", metavar="NAME", help="Make the final checkpoint a savepoint.")
@@ -72,7 +69,7 @@ def stop(
 ) -> None:
     """Stop a running job: finish what is in flight, take a final checkpoint, end."""
     if cancel and savepoint is not None:
-        refuse("--cancel and --savepoint exclude each other")
+        raise UsageError("--cancel and --savepoint exclude each other")
     request = {"command": "cancel"} if cancel else {"command": "stop", "savepoint": savepoint}
     answer = ask(job_folder(checkpoints, job), request, timeout)
     if json:
@@ -90,16 +87,16 @@ def job_folder(checkpoints: str, job: str | None) -> Path:
     """
     directory = local_directory(checkpoints)
     if directory is None:
-        refuse(f"{checkpoints}: a job can be reached through a local checkpoint directory only")
+        raise UsageError(f"{checkpoints}: a job can be reached through a local checkpoint directory only")
     if not directory.is_dir():
-        refuse(f"{checkpoints}: there is no such directory")
+        raise UsageError(f"{checkpoints}: there is no such directory")
     if job is not None:
         return directory / job
     folders = running_jobs(directory)
     if not folders:
         raise ControlError(f"no job is running in {checkpoints}")
     if len(folders) > 1:
-        refuse(
+        raise UsageError(
             f"{checkpoints}: several jobs are here: give --job, one of {', '.join(f.name for f in folders)}"
         )
     return folders[0]

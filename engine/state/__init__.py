@@ -13,6 +13,7 @@ from .backend import (
 )
 from .dict_backend import DictBackend
 from .key_groups import KeyGrouper, encode_key, key_group, key_group_range, subtask_of
+from .rocksdb_backend import RocksDBBackend
 from .timers import TimerService
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "KeyGrouper",
     "OperatorStore",
     "PendingSnapshot",
+    "RocksDBBackend",
     "SnapshotFiles",
     "StateBackend",
     "StateSchema",

@@ -155,7 +155,8 @@ class StateBackend(Protocol):
         """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
         `spec.key_groups`. The items of local lists of all `snapshots`, in order of subtask, are dealt out: item i to
         subtask i modulo `spec.parallelism`; so an operator with local state is given every snapshot it has.
-        The files may be linked into the store's directory; the folders themselves are left as they are. Blocking; runs in the executor.
+        The files may be linked into the store's directory; the folders themselves are left as they are. Blocking;
+        runs in the executor.
 
         Raises:
             StateTypeError: a stored type differs; names the operator, the state and the difference.

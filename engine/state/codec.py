@@ -98,6 +98,7 @@ def conversion(
     operator_id: str,
     old: StateSchema,
     new: StateSchema,
+    *,
     codec: ValueCodec,
     upgrade: Callable[[int, Any], Any] | None,
     expiry_ms: Callable[[], int],

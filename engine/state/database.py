@@ -54,46 +54,45 @@ class Memory:
 
 
 class Database:
-    """An open database with the column families asked for, made where they are not there.
+    """An open database with the columns asked for, made where they are not there.
+
+    Args:
+        memory: what it shares with other databases.
+        path: its directory; made when it is not there.
+        columns: attached to their column families. Read only, one that is not there stays detached.
+        read_only: take no lock and change nothing.
 
     Raises:
         StateError: it cannot be opened; names the path, the reason and the remedy.
     """
 
-    def __init__(self, memory: Memory, path: Path, columns: Sequence[str], *, read_only: bool = False) -> None:
+    def __init__(self, memory: Memory, path: Path, columns: Sequence[Column], *, read_only: bool = False) -> None:
+        rocksdict = memory.rocksdict
         self.path = path
         self.memory = memory
-        self._rocksdict = memory.rocksdict
+        self._columns = [*columns]
         with explained(path):
-            present = self._present(path)
+            if not read_only:
+                path.mkdir(parents=True, exist_ok=True)
+            present = rocksdict.Rdict.list_cf(str(path), memory.options()) if (path / "CURRENT").exists() else []
             known = {name: memory.options() for name in present if name != "default"}
-            access = self._rocksdict.AccessType
-            self._db = self._rocksdict.Rdict(
-                str(path),
-                memory.options(),
-                column_families=known,
-                access_type=access.read_only(False) if read_only else access.read_write(),
-            )
-            self._without_log = self._rocksdict.WriteOptions()
+            access = rocksdict.AccessType.read_only(False) if read_only else rocksdict.AccessType.read_write()
+            self._db = rocksdict.Rdict(str(path), memory.options(), column_families=known, access_type=access)
+            self._without_log = rocksdict.WriteOptions()
             self._without_log.disable_wal = True
-            self.columns: dict[str, Column] = {}
-            for name in columns:
-                if name in known:
-                    family = self._db.get_column_family(name)
-                elif read_only:
-                    continue
-                else:
-                    family = self._db.create_column_family(name, memory.options())
-                self.columns[name] = Column(self, name, family, self._db.get_column_family_handle(name))
+            for column in columns:
+                if column.name in known:
+                    column.attach(self, self._db.get_column_family(column.name))
+                elif not read_only:
+                    column.attach(self, self._db.create_column_family(column.name, memory.options()))
 
-    def _present(self, path: Path) -> list[str]:
-        if not (path / "CURRENT").exists():
-            return []
-        return list(self._rocksdict.Rdict.list_cf(str(path), self.memory.options()))
+    def handle(self, name: str) -> Any:
+        """What a write batch takes for a column."""
+        return self._db.get_column_family_handle(name)
 
     def batch(self) -> Any:
         """An empty write batch."""
-        return self._rocksdict.WriteBatch(raw_mode=True)
+        return self.memory.rocksdict.WriteBatch(raw_mode=True)
 
     def write(self, batch: Any) -> None:
         """Write a batch, all of it or nothing."""
@@ -107,38 +106,43 @@ class Database:
             StateError: the disk is full; found before the database is touched, so that it goes on working.
         """
         with explained(self.path):
-            unflushed = sum([column.unflushed_bytes for column in self.columns.values()])
+            unflushed = sum([column.unflushed_bytes for column in self._columns])
             free = shutil.disk_usage(self.path).free
             if free < unflushed + _SPARE_BYTES:
                 raise StateError(
                     f"{self.path}: no space left on the disk: {unflushed + _SPARE_BYTES} bytes are needed and {free} "
                     "are free; free some, or put the working directory elsewhere"
                 )
-            for column in self.columns.values():
+            for column in self._columns:
                 column.flush()
 
     def checkpoint(self, directory: Path) -> None:
         """Hard links of all files into a directory that does not exist."""
         with explained(directory):
             directory.parent.mkdir(parents=True, exist_ok=True)
-            self._rocksdict.Checkpoint(self._db).create_checkpoint(str(directory))
+            self.memory.rocksdict.Checkpoint(self._db).create_checkpoint(str(directory))
 
     def close(self) -> None:
-        """Give back files and the lock; no error when it is closed already."""
-        for column in self.columns.values():
+        """Give back files and the lock."""
+        for column in self._columns:
             column.close()
         self._db.close()
 
 
 class Column:
-    """A column family."""
+    """A column family. Detached, and not to be used, until a database that holds it is open."""
 
-    def __init__(self, database: Database, name: str, family: Any, handle: Any) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.handle = handle
+        self.attached = False
+
+    def attach(self, database: Database, family: Any) -> None:
+        """The database is open."""
         self._database = database
         self._family = family
         self._rocksdict = database.memory.rocksdict
+        self.handle = database.handle(self.name)
+        self.attached = True
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None."""
@@ -196,7 +200,9 @@ class Column:
 
     def close(self) -> None:
         """Give back the column family."""
-        self._family.close()
+        if self.attached:
+            self._family.close()
+            self.attached = False
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ...operators.state import Tables
 from ..errors import StateError
 from .backend import OperatorStore, PendingSnapshot, SnapshotFiles, StoreSnapshot, StoreSpec
 from .codec import Conversion
@@ -51,10 +52,11 @@ class DictStore:
     def __init__(self, spec: StoreSpec) -> None:
         self._spec = spec
         self._by_name: dict[str, DictKeyedTable | DictWindowTable | DictMapTable] = {}
-        self.tables = BoundTables(spec, self)
+        self._bound = BoundTables(spec, self)
+        self.tables: Tables = self._bound
         self.timers: TimerService | None = None
         if spec.uses_timers:
-            self.timers = TimerService(EVENT_TIMERS.bind(self.tables), PROCESSING_TIMERS.bind(self.tables))
+            self.timers = TimerService(EVENT_TIMERS.bind(self._bound), PROCESSING_TIMERS.bind(self._bound))
 
     def keyed(self, layout: StateLayout) -> DictKeyedTable:
         table = self._by_name[layout.schema.name] = DictKeyedTable(layout)
@@ -78,9 +80,9 @@ class DictStore:
                 operator_id=self._spec.operator_id,
                 subtask=self._spec.subtask,
                 key_groups=(self._spec.key_groups.start, self._spec.key_groups.stop),
-                schemas=self.tables.schemas,
+                schemas=self._bound.schemas,
             ),
-            {FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self.tables.locals)},
+            {FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self._bound.locals)},
         )
 
     def evict(self) -> None:
@@ -92,7 +94,7 @@ class DictStore:
     def load(self, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> None:
         """Take in what the snapshots hold of the store's key groups."""
         spec = self._spec
-        conversions = [self.tables.conversions(snapshot) for snapshot, _ in snapshots]
+        conversions = [self._bound.conversions(snapshot) for snapshot, _ in snapshots]
         for (_, folder), converts in zip(snapshots, conversions, strict=True):
             for name, entries in _read(folder / FILE).items():
                 table = self._by_name[name]
@@ -100,7 +102,7 @@ class DictStore:
                     if key_group(entry[0], spec.max_parallelism) in spec.key_groups:
                         table.insert(entry, converts[name] or table.layout.values.decode)
         restore_local(
-            self.tables.locals,
+            self._bound.locals,
             [(s.subtask, folder, c) for (s, folder), c in zip(snapshots, conversions, strict=True)],
             spec.subtask,
             spec.parallelism,
@@ -254,7 +256,8 @@ class _DictSnapshot:
                 (self._directory / name).write_bytes(data)
         except OSError as error:
             raise StateError(
-                f"the snapshot of operator {self._snapshot.operator_id!r} cannot be written to {self._directory}: {error}"
+                f"the snapshot of operator {self._snapshot.operator_id!r} cannot be written to {self._directory}: "
+                f"{error}; free space there, or make it writable"
             ) from error
         return SnapshotFiles(self._snapshot, self._directory, tuple(self._content), {})
 

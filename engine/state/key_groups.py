@@ -193,9 +193,7 @@ def _encoded(key: Any) -> bytes:
     try:
         return _encode(key)
     except OverflowError as error:
-        raise StateError(
-            f"key {key!r} holds an integer beyond 64 bits: make key_by return str(...) of it"
-        ) from error
+        raise StateError(f"key {key!r} holds an integer beyond 64 bits: make key_by return str(...) of it") from error
     except (TypeError, ValueError) as error:
         raise StateError(f"key {key!r} cannot be encoded: {error}") from error
 
@@ -230,9 +228,7 @@ def _check(part: Any, key: Any, *, typed: bool) -> None:
         )
     if structured:
         names = (
-            part.__struct_fields__
-            if isinstance(part, msgspec.Struct)
-            else [f.name for f in dataclasses.fields(part)]
+            part.__struct_fields__ if isinstance(part, msgspec.Struct) else [f.name for f in dataclasses.fields(part)]
         )
         for name in names:
             _check(getattr(part, name), key, typed=True)
@@ -245,7 +241,8 @@ def _refuse_unhashable(part: Any, key: Any) -> None:
         hash(part)
     except TypeError as error:
         raise StateError(
-            f"key {key!r} cannot be a key: {error}; make key_by return a tuple for a list, or freeze the Struct or dataclass"
+            f"key {key!r} cannot be a key: {error}; make key_by return a tuple for a list, "
+            "or freeze the Struct or dataclass"
         ) from error
 
 

@@ -30,10 +30,9 @@ class RocksKeyedTable:
         layout: what is stored.
         column: where.
         max_parallelism: number of key groups of the job.
-        complete: whether the column is empty.
     """
 
-    def __init__(self, layout: StateLayout, column: Column, max_parallelism: int, *, complete: bool) -> None:
+    def __init__(self, layout: StateLayout, column: Column, max_parallelism: int) -> None:
         self.layout = layout
         self.column = column
         self.live: dict[Any, Any] = {}
@@ -41,7 +40,8 @@ class RocksKeyedTable:
         self._old: dict[Any, Any] = {}
         self._stored: set[Any] = set()  # the keys of `live` that are in the database
         self._removed: set[Any] = set()  # keys whose entry in the database, if any, is void
-        self._complete = complete
+        self._complete = True
+        self._batched = 0
         self._keys = layout.keys
         self._decode = layout.values.decode
         self._prefixes = [group.to_bytes(2, "big") for group in range(max_parallelism)]
@@ -111,6 +111,10 @@ class RocksKeyedTable:
 
     # What follows is for the store.
 
+    def restored(self) -> None:
+        """The column holds entries of a snapshot."""
+        self._complete = False
+
     @property
     def memory_bytes(self) -> float:
         """Estimated size of what is in memory."""
@@ -122,11 +126,8 @@ class RocksKeyedTable:
         live = self.live
         self._size.sample([*islice(live.items(), _SAMPLE), *islice(reversed(live.items()), _SAMPLE)])
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> int:
-        """Put what has changed into a write batch: everything, or the `limit` least recent entries and all removals.
-
-        Returns: how many entries.
-        """
+    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
+        """Put what has changed into a write batch: everything, or the `limit` least recent entries and all removals."""
         if self.layout.expiring:
             self._forget_expired(now_ms)
         live = self.live if limit is None else dict(islice(self.live.items(), limit))
@@ -136,8 +137,8 @@ class RocksKeyedTable:
         values = self.layout.values.encode_many(live.values())
         for key, value in zip(self._raw_keys(live), values, strict=True):
             put(key, value, handle)
-        self._size.measure(list(islice(live.items(), _SAMPLE)), values[:_SAMPLE], values)
-        return len(live)
+        self._size.measure(live.items(), values)
+        self._batched = len(live)
 
     def wrote_all(self) -> None:
         """The batch with everything is in the database."""
@@ -150,10 +151,12 @@ class RocksKeyedTable:
         self._stored = set()
         self._removed = set()
 
-    def wrote_oldest(self, count: int) -> None:
-        """The batch with the `count` least recent entries is in the database: drop them from memory."""
-        self._stored.difference_update(islice(self.live, count))
-        self.live = dict(islice(self.live.items(), count, None))
+    def wrote_oldest(self) -> None:
+        """The batch with some entries is in the database: drop them from memory."""
+        written = list(islice(self.live, self._batched))
+        self._stored.difference_update(written)
+        for key in written:
+            del self.live[key]
         self._removed = set()
         self._complete = False
 

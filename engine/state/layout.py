@@ -39,7 +39,7 @@ class StateLayout:
         values: the codec of the stored values; with a time to live, of the pairs (expires_ms, value).
         keys: the codec of the operator's keys.
         map_keys: the codec of the map keys; None for other kinds.
-        expiring: whether the stored values are such pairs.
+        ttl_ms: the time to live; None without one.
         upgrade: the user's function for values of an older version.
     """
 
@@ -47,8 +47,13 @@ class StateLayout:
     values: ValueCodec
     keys: KeyCodec
     map_keys: KeyCodec | None
-    expiring: bool
+    ttl_ms: int | None
     upgrade: Callable[[int, Any], Any] | None
+
+    @property
+    def expiring(self) -> bool:
+        """Whether the stored values are pairs (expires_ms, value)."""
+        return self.ttl_ms is not None
 
 
 class TableMaker(Protocol):
@@ -125,14 +130,17 @@ class BoundTables:
         for schema in snapshot.schemas:
             layout = self.layouts[schema.name]
             found[schema.name] = conversion(
-                self._operator_id, schema, layout.schema, layout.values, layout.upgrade, self._expiry(layout)
+                self._operator_id,
+                schema,
+                layout.schema,
+                layout.values,
+                layout.upgrade,
+                self._expiry(layout.ttl_ms or 0),
             )
         return found
 
-    def _expiry(self, layout: StateLayout) -> Callable[[], int]:
-        ttl_ms = getattr(self._descriptors[layout.schema.name], "ttl", None)
-        kept_ms = 0 if ttl_ms is None else duration_ms(ttl_ms)
-        return lambda: self.now_ms() + kept_ms
+    def _expiry(self, ttl_ms: int) -> Callable[[], int]:
+        return lambda: self.now_ms() + ttl_ms
 
     def _table(self, descriptor: StateDescriptor[Any], kind: str, value_type: Any, map_key_type: Any) -> Any:
         name = descriptor.name
@@ -148,12 +156,16 @@ class BoundTables:
     def _make(self, descriptor: StateDescriptor[Any], kind: str, value_type: Any, map_key_type: Any) -> Any:
         where = f"state {descriptor.name!r} of operator {self._operator_id!r}"
         values = ValueCodec(value_type, where)
-        expiring = getattr(descriptor, "ttl", None) is not None
+        ttl = getattr(descriptor, "ttl", None)
+        ttl_ms = None if ttl is None else duration_ms(ttl)
         map_keys = None if kind != "map" else KeyCodec(None if map_key_type is Any else map_key_type)
         texts = [] if map_keys is None else [schema_text(map_key_type)]
-        texts += [schema_text(descriptor.schema_types[-1]), EXPIRING] if expiring else [values.schema]
+        if ttl_ms is None:
+            texts.append(values.schema)
+        else:
+            texts += [schema_text(descriptor.schema_types[-1]), EXPIRING]
         schema = StateSchema(descriptor.name, kind, descriptor.version, tuple(texts))
-        layout = StateLayout(schema, values, self._keys, map_keys, expiring, descriptor.upgrade)
+        layout = StateLayout(schema, values, self._keys, map_keys, ttl_ms, descriptor.upgrade)
         self.layouts[descriptor.name] = layout
         if kind == "keyed":
             return self._maker.keyed(layout)

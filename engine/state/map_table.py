@@ -30,10 +30,9 @@ class RocksMapTable:
         layout: what is stored.
         column: where.
         max_parallelism: number of key groups of the job.
-        complete: whether the column is empty.
     """
 
-    def __init__(self, layout: StateLayout, column: Column, max_parallelism: int, *, complete: bool) -> None:
+    def __init__(self, layout: StateLayout, column: Column, max_parallelism: int) -> None:
         assert layout.map_keys is not None
         self.layout = layout
         self.column = column
@@ -41,7 +40,8 @@ class RocksMapTable:
         self._clean: dict[Any, dict[Any, Any]] = {}  # the keys least recently flushed come first
         self._whole: set[Any] = set()  # keys of which everything is in memory, in a table that is not complete
         self._cleared: set[Any] = set()  # keys whose range in the database is void; they are whole
-        self._complete = complete
+        self._complete = True
+        self._batched: list[Any] = []
         self._keys = layout.keys
         self._map_keys = layout.map_keys
         self._decode = layout.values.decode
@@ -96,10 +96,13 @@ class RocksMapTable:
         self._held -= len(clean) + len(self._changed.pop(key, _NOTHING))
         if clean or not (self._complete or key in self._whole):
             self._cleared.add(key)
-        if not self._complete:
-            self._whole.add(key)
+        self._whole.add(key)
 
     # What follows is for the store.
+
+    def restored(self) -> None:
+        """The column holds entries of a snapshot."""
+        self._complete = False
 
     @property
     def memory_bytes(self) -> float:
@@ -116,33 +119,29 @@ class RocksMapTable:
         for newest in islice(reversed(self._changed.values()), 1):
             self._size.sample(islice(newest.items(), _SAMPLE))
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> int:
+    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
         """Put what has changed into a write batch: everything, or the maps of the `limit` least recent keys, and all
-        clearings.
-
-        Returns: how many keys.
-        """
+        clearings."""
         handle, put, delete = self.column.handle, batch.put, batch.delete
         for key in self._cleared:
             head = self._head(key)
             batch.delete_range(head, _after(head), handle)
         encode, encode_value = self._map_keys.encode, self.layout.values.encode
-        sampled: list[tuple[Any, Any]] = []
+        stored: list[tuple[Any, Any]] = []
         encoded: list[bytes] = []
-        keys = list(islice(self._changed, limit))
-        for key in keys:
+        self._batched = list(islice(self._changed, limit))
+        for key in self._batched:
             head = self._head(key)
             for map_key, value in self._changed[key].items():
-                expired = self.layout.expiring and value is not _GONE and value[0] <= now_ms
-                if value is _GONE or expired:
+                if self.layout.expiring and value is not _GONE and value[0] <= now_ms:
+                    value = self._changed[key][map_key] = _GONE
+                if value is _GONE:
                     delete(head + encode(map_key), handle)
                 else:
                     encoded.append(encode_value(value))
                     put(head + encode(map_key), encoded[-1], handle)
-                    if len(sampled) < _SAMPLE:
-                        sampled.append((map_key, value))
-        self._size.measure(sampled, encoded[: len(sampled)], encoded)
-        return len(keys)
+                    stored.append((map_key, value))
+        self._size.measure(stored, encoded)
 
     def wrote_all(self) -> None:
         """The batch with everything is in the database."""
@@ -155,11 +154,13 @@ class RocksMapTable:
                 self._clean[key] = clean
         self._changed = {}
         self._cleared = set()
+        if self._complete:
+            self._whole.clear()
         self._held = sum(map(len, self._clean.values()))
 
-    def wrote_oldest(self, count: int) -> None:
-        """The batch with the maps of `count` keys is in the database: drop them from memory."""
-        for key in list(islice(self._changed, count)):
+    def wrote_oldest(self) -> None:
+        """The batch with the maps of some keys is in the database: drop them from memory."""
+        for key in self._batched:
             self._held -= len(self._changed.pop(key)) + len(self._clean.pop(key, _NOTHING))
             self._whole.discard(key)
         # Keys that were cleared, and are not in memory, are empty: the database says so by now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from itertools import islice
 from sys import getsizeof
 from typing import Any
 
@@ -61,11 +62,17 @@ class EntrySize:
             seen = SLOT_BYTES + sum(sizes) / len(sizes)
             self.mean += (seen - self.mean) / 2
 
-    def measure(self, entries: list[tuple[Any, Any]], encoded: list[bytes], all_encoded: list[bytes]) -> None:
-        """Set the mean from a few entries with their encoded values, scaled to the encoded values of all."""
-        if not entries:
+    def measure(self, entries: Iterable[tuple[Any, Any]], encoded: list[bytes]) -> None:
+        """Set the mean from all changed entries with their encoded values, in the same order.
+
+        A few of them are looked at; how far these are from the others is seen from the encoded sizes.
+        """
+        if not encoded:
             return
-        keys = sum([deep_bytes(key) for key, _ in entries]) / len(entries)
-        values = sum([deep_bytes(value) for _, value in entries])
-        ratio = values / max(1, sum(map(len, encoded)))
-        self.mean = SLOT_BYTES + keys + ratio * sum(map(len, all_encoded)) / len(all_encoded)
+        step = max(1, len(encoded) // _SAMPLED_ITEMS)
+        chosen = list(islice(entries, 0, None, step))
+        keys = sum([deep_bytes(key) for key, _ in chosen]) / len(chosen)
+        values = sum([deep_bytes(value) for _, value in chosen]) / len(chosen)
+        of_chosen = sum(map(len, encoded[::step])) / len(chosen)
+        of_all = sum(map(len, encoded)) / len(encoded)
+        self.mean = SLOT_BYTES + keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))

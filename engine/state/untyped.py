@@ -43,9 +43,7 @@ def _check_of(info: types.Type, records: dict[int, Check | None]) -> Check | Non
     return _check_values if items is _check_value else lambda value: _each(items, value)
 
 
-def _record_check(
-    info: types.StructType | types.DataclassType, records: dict[int, Check | None]
-) -> Check | None:
+def _record_check(info: types.StructType | types.DataclassType, records: dict[int, Check | None]) -> Check | None:
     if id(info) in records:
         # A record inside itself: its check is known only once the outer one is composed.
         return lambda value: _check_if(records[id(info)], value)

@@ -11,9 +11,9 @@ flushed has nothing to delete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from zlib import crc32
 
@@ -47,28 +47,20 @@ class RocksWindowTable:
         column: where.
         key_groups: those of the store.
         max_parallelism: number of key groups of the job.
-        stored: the namespaces that the column holds.
     """
 
-    def __init__(
-        self,
-        layout: StateLayout,
-        column: Column,
-        key_groups: range,
-        max_parallelism: int,
-        stored: Iterable[int],
-    ) -> None:
+    def __init__(self, layout: StateLayout, column: Column, key_groups: range, max_parallelism: int) -> None:
         self.layout = layout
         self.column = column
         self.live: dict[int, dict[Any, Any]] = {}
         self._clean: dict[int, dict[Any, Any]] = {}  # the namespaces least recently flushed come first
-        self._stored = set(stored)  # namespaces that have entries in the database
-        self._partial = set(self._stored)
+        self._stored: set[int] = set()  # namespaces that have entries in the database
+        self._partial: set[int] = set()
         self._doubtful: set[int] = set()  # stored, but an entry was removed: there may be none left
         self._removed: dict[int, set[Any]] = {}  # keys to delete from the database
         self._dropped: dict[int, list[Any] | None] = {}  # namespaces to delete: their keys, or None for all
-        self._known = set(self._stored)  # all namespaces in `_order`, which has those that are gone as well
-        self._order = sorted(self._known)
+        self._known: set[int] = set()  # all namespaces in `_order`, which has those that are gone as well
+        self._order: list[int] = []
         self._keys = layout.keys
         self._decode = layout.values.decode
         self._prefixes = [group.to_bytes(2, "big") for group in range(max_parallelism)]
@@ -171,9 +163,7 @@ class RocksWindowTable:
         if namespace in self._stored:
             # Deleting key by key is cheaper while a namespace has few keys for its ranges, one per key group.
             few = len(live) + len(clean) + len(removed) <= 4 * len(self._key_groups)
-            self._dropped[namespace] = (
-                [*live, *clean, *removed] if few and namespace not in self._partial else None
-            )
+            self._dropped[namespace] = [*live, *clean, *removed] if few and namespace not in self._partial else None
         for known_as in (self._stored, self._partial, self._doubtful, self._known):
             known_as.discard(namespace)
 
@@ -230,10 +220,18 @@ class RocksWindowTable:
 
     # What follows is for the store.
 
+    def restored(self, namespaces: Iterable[int], doubtful: Iterable[int] = ()) -> None:
+        """The column holds entries of a snapshot, in these namespaces; the `doubtful` of them may be empty."""
+        self._stored = set(namespaces)
+        self._doubtful = set(doubtful)
+        self._partial = set(self._stored)
+        self._known = set(self._stored)
+        self._order = sorted(self._stored)
+
     @property
-    def stored(self) -> list[int]:
-        """The namespaces that the database holds, ascending."""
-        return sorted(self._stored)
+    def stored(self) -> tuple[list[int], list[int]]:
+        """The namespaces that the database holds, and those of them that may be empty; ascending."""
+        return sorted(self._stored), sorted(self._doubtful & self._stored)
 
     @property
     def memory_bytes(self) -> float:
@@ -251,25 +249,19 @@ class RocksWindowTable:
         for newest in islice(reversed(self.live.values()), 1):
             self._size.sample([*islice(newest.items(), _SAMPLE), *islice(reversed(newest.items()), _SAMPLE)])
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> int:
+    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
         """Put what has changed into a write batch: everything, or `limit` entries of the least recent namespaces and
-        all removals.
-
-        Returns: how many entries.
-        """
+        all removals."""
         self._add_deletes(batch)
         self._portions = list(self.live.items()) if limit is None else self._oldest(limit)
         handle, put, encode_many = self.column.handle, batch.put, self.layout.values.encode_many
-        sampled: tuple[list[tuple[Any, Any]], list[bytes]] = ([], [])
         encoded: list[bytes] = []
         for namespace, entries in self._portions:
             values = encode_many(entries.values())
             for key, value in zip(self._raw_keys(namespace, entries), values, strict=True):
                 put(key, value, handle)
-            sampled = sampled if sampled[0] else (list(islice(entries.items(), _SAMPLE)), values[:_SAMPLE])
             encoded += values
-        self._size.measure(*sampled, encoded)
-        return len(encoded)
+        self._size.measure(chain.from_iterable([entries.items() for _, entries in self._portions]), encoded)
 
     def wrote_all(self) -> None:
         """The batch with everything is in the database."""

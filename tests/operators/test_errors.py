@@ -147,9 +147,7 @@ def test_a_stop_iteration_is_a_failure_and_not_the_end() -> None:
 
     with OperatorHarness(Map(first, on_error="dead_letter")) as h:
         assert h.push([[1], [], [3], []]).values == [1, 3]
-        assert [letter.error for letter in h.side("failed")] == [
-            "RuntimeError: the function raised StopIteration"
-        ] * 2
+        assert [letter.error for letter in h.side("failed")] == ["RuntimeError: the function raised StopIteration"] * 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -23,9 +23,7 @@ def countdown(n: int) -> Iterator[int]:
 def test_results_stand_where_their_record_stood() -> None:
     """Each result takes timestamp, key, watermark and origin of the record it came from."""
     with OperatorHarness(FlatMap(str.split)) as h:
-        h.node.process(
-            Batch(["a b", "", "c"], [1, 2, 3], ["x", "y", "z"], [0, 1, 2], Origin("s", [10, 20, 30]))
-        )
+        h.node.process(Batch(["a b", "", "c"], [1, 2, 3], ["x", "y", "z"], [0, 1, 2], Origin("s", [10, 20, 30])))
         [out] = h._main.batches
         assert out.values == ["a", "b", "c"]
         assert (out.timestamps, out.keys, out.watermarks) == ([1, 1, 3], ["x", "x", "z"], [0, 0, 2])
@@ -70,6 +68,4 @@ def test_batch_boundaries_change_nothing(batches: list[list[int]]) -> None:
         for batch in batches:
             h.push(batch, timestamps=range(start, start + len(batch)))
             start += len(batch)
-        assert h.output == [
-            (i, timestamp) for timestamp, n in enumerate(records) if n != 13 for i in range(n, 0, -1)
-        ]
+        assert h.output == [(i, timestamp) for timestamp, n in enumerate(records) if n != 13 for i in range(n, 0, -1)]

@@ -125,7 +125,7 @@ def test_failures_of_both_kinds_in_one_batch() -> None:
 @pytest.mark.parametrize("key", ["", (), ("a", ""), (1,), 5])
 def test_what_is_no_key_is_refused(key: Any) -> None:
     """An empty name, no name, a number: refused when the operator is described."""
-    with pytest.raises((ValueError, TypeError), match="key_by|iterable"):
+    with pytest.raises((ValueError, TypeError), match=r"key_by|iterable"):
         KeyBy(key)
 
 

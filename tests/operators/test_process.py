@@ -103,7 +103,8 @@ def test_a_failed_record_gives_out_nothing() -> None:
         assert h.side("odd") == ["a"]
         [letter] = h.side("failed")
         assert (letter.value, letter.error, letter.timestamp_ms) == ("bad", "ValueError: bad", 2)
-        assert letter.traceback[-1].endswith("in Numbered.process")
+        assert len(letter.traceback) == 1
+        assert letter.traceback[0].endswith("in Numbered.process")
 
 
 def test_a_failure_names_the_record() -> None:
@@ -365,13 +366,9 @@ def everything(
         return h.output, h.keys, letters, h.side("five"), h.side("timer"), marks
 
 
-@pytest.mark.parametrize(
-    ("backend", "examples"), [("dict", 80), pytest.param("rocksdb", 5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("backend", "examples"), [("dict", 60), pytest.param("rocksdb", 4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("restore", [False, True])
-def test_batch_boundaries_change_nothing(
-    backend: Literal["dict", "rocksdb"], examples: int, restore: bool
-) -> None:
+def test_batch_boundaries_change_nothing(backend: Literal["dict", "rocksdb"], examples: int, restore: bool) -> None:
     """Timers, state, side outputs, dead letters and watermarks are the same for one batch and for any pieces."""
 
     @settings(max_examples=examples, deadline=None)

@@ -25,7 +25,7 @@ def test_what_keeps_all_rules_passes() -> None:
 def test_fail_names_record_and_rules() -> None:
     """By default a broken rule ends the job, and the error names the record and every rule it breaks."""
     with OperatorHarness(Validate(RULES)) as h:
-        with pytest.raises(OperatorError, match="record at 1 of split s: .* rules 'positive', 'even'") as raised:
+        with pytest.raises(OperatorError, match=r"record at 1 of split s: .* rules 'positive', 'even'") as raised:
             h.node.process(Batch([2, -1], origin=Origin("s", range(2))))
         cause = raised.value.__cause__
         assert isinstance(cause, InvalidRecordError)
@@ -93,7 +93,7 @@ def test_every_rule_is_asked_once_per_record() -> None:
 @pytest.mark.parametrize(("rules", "on_fail"), [({}, "fail"), (RULES, "ignore")])
 def test_wrong_settings_are_refused(rules: Any, on_fail: Any) -> None:
     """No rule, or an unknown policy, is refused when the operator is described."""
-    with pytest.raises(ValueError, match="rule|on_fail"):
+    with pytest.raises(ValueError, match=r"rule|on_fail"):
         Validate(rules, on_fail=on_fail)
 
 

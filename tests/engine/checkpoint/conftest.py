@@ -69,9 +69,7 @@ def open_storage(tmp_path: Path, clock: ManualClock) -> Iterator[OpenStorage]:
     end."""
     opened: list[tuple[CheckpointStorage, Any]] = []
 
-    def open_one(
-        location: Any = None, *, threads: int = 0, job: str = "job", **more: Any
-    ) -> CheckpointStorage:
+    def open_one(location: Any = None, *, threads: int = 0, job: str = "job", **more: Any) -> CheckpointStorage:
         executor = ThreadExecutor(threads) if threads else InlineExecutor()
         location = tmp_path / "state" if location is None else location
         storage = CheckpointStorage(location, job, executor, clock, **more)
@@ -98,8 +96,6 @@ def make_snapshot(tmp_path: Path) -> MakeSnapshot:
         for name, content in contents.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
-        return SnapshotFiles(
-            _snapshot(), directory, tuple(contents), {name: f"id-{name}" for name in immutable}
-        )
+        return SnapshotFiles(_snapshot(), directory, tuple(contents), {name: f"id-{name}" for name in immutable})
 
     return make

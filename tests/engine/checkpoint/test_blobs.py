@@ -19,7 +19,11 @@ from tidegate.engine.errors import CheckpointError, ConfigError
 @pytest.fixture(params=["local", "file-url", "memory"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
     """Every kind of root that needs no network."""
-    locations = {"local": tmp_path / "root", "file-url": f"file://{tmp_path}/root", "memory": "memory://"}
+    locations: dict[str, str | Path] = {
+        "local": tmp_path / "root",
+        "file-url": f"file://{tmp_path}/root",
+        "memory": "memory://",
+    }
     return Blobs(locations[request.param])
 
 
@@ -180,9 +184,7 @@ def test_a_full_disk_is_named_with_its_remedy_and_leaves_nothing_half_written(sm
     """What was there stays readable, and the next small file fits again."""
     blobs = Blobs(small_disk)
     blobs.put("job/old", b"old")
-    with pytest.raises(
-        CheckpointError, match=rf"cannot write {small_disk}/job/big: the disk is full; free some"
-    ):
+    with pytest.raises(CheckpointError, match=rf"cannot write {small_disk}/job/big: the disk is full; free some"):
         blobs.put("job/big", os.urandom(2_000_000))
     assert files_below(small_disk) == ["job/old"]
     blobs.put("job/small", b"new")
@@ -194,9 +196,7 @@ def test_a_read_only_file_system_is_named_with_its_remedy(small_disk: Path) -> N
     blobs = Blobs(small_disk)
     blobs.put("job/old", b"old")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(
-        CheckpointError, match=r"cannot write .*: the file system is read-only; make it writable"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot write .*: the file system is read-only; make it writable"):
         blobs.put("job/new", b"new")
     with pytest.raises(CheckpointError, match=r"cannot delete .*: the file system is read-only"):
         blobs.delete(["job/old"])

@@ -57,9 +57,7 @@ def whole(checkpoint_id: int, contents: str = "", name: str | None = None) -> Ch
 
 def damaged(checkpoint_id: int | None, name: str | None = None) -> CheckpointInfo:
     kind: Any = "checkpoint" if name is None else "savepoint"
-    return CheckpointInfo(
-        checkpoint_id, kind, name, f"path/{checkpoint_id}", None, "it was cut", damaged=True
-    )
+    return CheckpointInfo(checkpoint_id, kind, name, f"path/{checkpoint_id}", None, "it was cut", damaged=True)
 
 
 def newer(checkpoint_id: int) -> CheckpointInfo:
@@ -100,9 +98,7 @@ def test_the_first_start_is_from_nothing() -> None:
 
 def test_the_newest_is_restored() -> None:
     """By id, whatever the order of the listing, savepoints among them."""
-    assert choose_restore([whole(2), whole(9, name="deploy"), whole(1)]) == Restore(
-        manifest_of(9, name="deploy")
-    )
+    assert choose_restore([whole(2), whole(9, name="deploy"), whole(1)]) == Restore(manifest_of(9, name="deploy"))
 
 
 def test_a_damaged_newest_is_named_and_the_one_before_is_restored() -> None:
@@ -113,9 +109,7 @@ def test_a_damaged_newest_is_named_and_the_one_before_is_restored() -> None:
 
 def test_damage_found_in_the_files_counts_like_damage_in_the_manifest() -> None:
     """The choice is asked for again with what was found."""
-    decision = choose_restore(
-        [whole(1), whole(2)], problems_by_id={2: ["a.sst is missing", "b.sst is short"]}
-    )
+    decision = choose_restore([whole(1), whole(2)], problems_by_id={2: ["a.sst is missing", "b.sst is short"]})
     assert decision == Restore(manifest_of(1), ("checkpoint 2: a.sst is missing; b.sst is short",))
 
 
@@ -164,9 +158,7 @@ def test_a_checkpoint_can_be_asked_for_by_id_and_a_savepoint_by_name_or_id() -> 
 def test_one_that_is_not_there_is_refused_and_those_there_are_named() -> None:
     """The user sees at once what could have been meant."""
     decision = choose_restore([whole(1), whole(2, name="deploy")], "depoly")
-    assert decision == Refuse(
-        "there is no savepoint 'depoly' to restore; there are: checkpoint 1, savepoint 'deploy'"
-    )
+    assert decision == Refuse("there is no savepoint 'depoly' to restore; there are: checkpoint 1, savepoint 'deploy'")
     assert choose_restore([], 4) == Refuse("there is no checkpoint 4 to restore; there are: none at all")
 
 
@@ -247,9 +239,7 @@ def listings(draw: st.DrawFn) -> list[CheckpointInfo]:
 
 
 @given(listings(), st.integers(1, 4), st.sets(st.integers(1, 8), max_size=2))
-def test_retention_never_takes_what_is_needed(
-    infos: list[CheckpointInfo], retain: int, in_use: set[int]
-) -> None:
+def test_retention_never_takes_what_is_needed(infos: list[CheckpointInfo], retain: int, in_use: set[int]) -> None:
     """Checked against the rules one by one, over all listings."""
     deletions = what_to_delete(infos, retain, in_use)
     kept = [info for info in infos if info.checkpoint_id not in deletions.checkpoint_ids]

@@ -90,7 +90,5 @@ def test_releasing_twice_is_no_error(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A file stands in its place."""
     (tmp_path / "job").write_bytes(b"")
-    with pytest.raises(
-        CheckpointError, match=r"cannot write to checkpoint directory .*make it writable or use"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot write to checkpoint directory .*make it writable or use"):
         DirectoryLock(tmp_path / "job", "job", 0).acquire()

@@ -48,9 +48,7 @@ def full_manifest(offset: Any = None, where: Any = None) -> Manifest:
         durations_ms={"upload": 20, "alignment": 3},
         max_parallelism=128,
         operators={
-            "count": OperatorEntry(
-                "aggregate", 2, (SubtaskState(snapshot, (FileEntry("CURRENT", 16, "0" * 64),)),)
-            )
+            "count": OperatorEntry("aggregate", 2, (SubtaskState(snapshot, (FileEntry("CURRENT", 16, "0" * 64),)),))
         },
         sources={"flights": {"a": SplitEntry(Split("a", {"path": "a.jsonl"}), offset, False, -1, 10)}},
         committables={"delays": [{"part": "part-1"}]},

@@ -1,0 +1,309 @@
+"""The state backend on RocksDB: state larger than memory, snapshots by hard links.
+
+One database per store, one column family per keyed state; local lists need none. The tables hold native objects and
+write them back; this is where they are put together, flushed, evicted and snapshotted.
+
+A snapshot is a checkpoint of the database (immutable SST files, and the small files that name them), with two small
+files beside it: the namespaces that each window table holds, and the local lists.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ...operators.state import Tables
+from ..errors import StateError
+from .backend import OperatorStore, PendingSnapshot, SnapshotFiles, StoreSnapshot, StoreSpec
+from .database import Column, Database, Memory, explained
+from .expiry import ExpirySweep, add_expired
+from .keyed_table import RocksKeyedTable
+from .layout import EVENT_TIMERS, PROCESSING_TIMERS, BoundTables, StateLayout
+from .local_items import FILE as LOCAL_FILE
+from .local_items import encode_local, restore_local
+from .map_table import RocksMapTable
+from .rocksdb_restore import (
+    NAMESPACES_FILE,
+    Namespaces,
+    column_name,
+    copy_key_groups,
+    is_direct,
+    is_needed,
+    link_files,
+    read_namespaces,
+)
+from .timers import TimerService
+from .window_table import RocksWindowTable
+
+_EVICT_TO = 0.9
+_SAMPLE_EVERY = 8
+
+Table = RocksKeyedTable | RocksWindowTable | RocksMapTable
+
+
+class RocksDBBackend:
+    """Keeps state in RocksDB. Implements `StateBackend`.
+
+    Args:
+        block_cache_bytes: memory for blocks read from disk, shared by all stores of the backend.
+        write_buffer_bytes: memory for what is written and not yet flushed, shared by all stores of the backend.
+    """
+
+    name = "rocksdb"
+
+    def __init__(self, block_cache_bytes: int = 64 << 20, write_buffer_bytes: int = 64 << 20) -> None:
+        self._memory = Memory(block_cache_bytes, write_buffer_bytes)
+
+    def create(self, spec: StoreSpec) -> OperatorStore:
+        """An empty store.
+
+        Raises:
+            StateError: the directory cannot be used, or another process holds it.
+        """
+        store = RocksDBStore(spec, self._memory)
+        store.create()
+        return store
+
+    def restore(self, spec: StoreSpec, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> OperatorStore:
+        """A store with what the snapshots hold of `spec.key_groups`.
+
+        One snapshot of the same key groups is opened as it is, its SST files linked; then an entry is read when it is
+        first asked for. Otherwise the key groups are copied.
+
+        Raises:
+            StateTypeError: a stored type differs.
+            StateError: a file is missing or damaged, or a snapshot is of another backend.
+        """
+        store = RocksDBStore(spec, self._memory)
+        try:
+            store.restore(snapshots)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+
+class RocksDBStore:
+    """The state of one operator in one subtask. Implements `OperatorStore`."""
+
+    def __init__(self, spec: StoreSpec, memory: Memory) -> None:
+        self._spec = spec
+        self._memory = memory
+        self._by_name: dict[str, Table] = {}
+        self._database: Database | None = None
+        self._sweeps: dict[str, ExpirySweep] = {}
+        self._pending = False
+        self._asked = 0
+        self._bound = BoundTables(spec, self)
+        self.tables: Tables = self._bound
+        self.timers: TimerService | None = None
+        self.disk_bytes = 0
+        if spec.uses_timers:
+            self.timers = TimerService(EVENT_TIMERS.bind(self._bound), PROCESSING_TIMERS.bind(self._bound))
+
+    def keyed(self, layout: StateLayout) -> RocksKeyedTable:
+        table = RocksKeyedTable(layout, _column(layout), self._spec.max_parallelism)
+        self._by_name[layout.schema.name] = table
+        return table
+
+    def windowed(self, layout: StateLayout) -> RocksWindowTable:
+        spec = self._spec
+        table = RocksWindowTable(layout, _column(layout), spec.key_groups, spec.max_parallelism)
+        self._by_name[layout.schema.name] = table
+        return table
+
+    def mapped(self, layout: StateLayout) -> RocksMapTable:
+        table = RocksMapTable(layout, _column(layout), self._spec.max_parallelism)
+        self._by_name[layout.schema.name] = table
+        return table
+
+    def create(self) -> None:
+        """Open an empty database."""
+        directory = self._spec.directory
+        if (directory / "CURRENT").exists():
+            raise StateError(
+                f"{directory} already holds state: another process may be using it; "
+                "stop that process, or use another working directory"
+            )
+        self._open()
+
+    def restore(self, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> None:
+        """Open a database with the key groups of the store."""
+        spec = self._spec
+        for snapshot, _ in snapshots:
+            _refuse_unusable(spec, snapshot)
+        conversions = [self._bound.conversions(snapshot) for snapshot, _ in snapshots]
+        wanted = [
+            (snapshot, folder, converts)
+            for (snapshot, folder), converts in zip(snapshots, conversions, strict=True)
+            if snapshot.key_groups[0] < spec.key_groups.stop and spec.key_groups.start < snapshot.key_groups[1]
+        ]
+        if len(wanted) == 1 and is_direct(wanted[0][0], spec, wanted[0][2]) and self._by_name:
+            folder = wanted[0][1]
+            link_files(folder, spec.directory)
+            self._open()
+            self._mark_restored(read_namespaces(folder))
+        else:
+            self.create()
+            namespaces: Namespaces = {name: ([], []) for name in self._by_name}
+            for _, folder, converts in wanted if self._by_name else ():
+                for name, found in copy_key_groups(self._memory, folder, spec, self._by_name, converts).items():
+                    namespaces[name][0].extend(found)
+            self._mark_restored(namespaces)
+        restore_local(
+            self._bound.locals,
+            [(s.subtask, folder, c) for (s, folder), c in zip(snapshots, conversions, strict=True)],
+            spec.subtask,
+            spec.parallelism,
+        )
+        self._measure_disk()
+
+    def begin_snapshot(self, directory: Path) -> PendingSnapshot:
+        database = self._database
+        if database is not None:
+            now_ms = self._spec.now_ms()
+            batch = database.batch()
+            for name, table in self._by_name.items():
+                table.add_writes(batch, now_ms)
+                if name in self._sweeps:
+                    add_expired(batch, table, self._sweeps[name], now_ms)
+            database.write(batch)
+            for table in self._by_name.values():
+                table.wrote_all()
+        self._pending = True
+        namespaces = {
+            name: table.stored for name, table in self._by_name.items() if isinstance(table, RocksWindowTable)
+        }
+        beside = {LOCAL_FILE: encode_local(self._bound.locals), NAMESPACES_FILE: msgspec.msgpack.encode(namespaces)}
+        return _RocksDBSnapshot(self, directory, beside)
+
+    @property
+    def over_budget(self) -> bool:
+        self._asked += 1
+        if self._asked % _SAMPLE_EVERY == 0:
+            for table in self._by_name.values():
+                table.sample()
+        allowed = self._spec.memory_budget_bytes * (2 if self._pending else 1)
+        return self.memory_bytes > allowed
+
+    def evict(self) -> None:
+        database = self._database
+        if database is None:
+            return
+        target = self._spec.memory_budget_bytes * _EVICT_TO
+        before = self.memory_bytes
+        excess = before - target
+        if excess <= 0:
+            return
+        tables = list(self._by_name.values())
+        for table in tables:
+            table.drop_unchanged(excess * table.memory_bytes / before)
+        for table in tables:
+            table.drop_unchanged(self.memory_bytes - target)
+        before = self.memory_bytes
+        excess = before - target
+        if excess <= 0:
+            return
+        batch = database.batch()
+        for table in tables:
+            share = excess * table.memory_bytes / before
+            table.add_writes(batch, self._spec.now_ms(), table.entries_for(share))
+        database.write(batch)
+        for table in tables:
+            table.wrote_oldest()
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(sum([table.memory_bytes for table in self._by_name.values()]))
+
+    def close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def finish_snapshot(self, directory: Path, beside: dict[str, bytes]) -> SnapshotFiles:
+        """The second half of a snapshot; see `PendingSnapshot.finish`."""
+        try:
+            with explained(directory):
+                if self._database is None:
+                    directory.mkdir(parents=True)
+                else:
+                    self._database.flush()
+                    self._database.checkpoint(directory)
+                for name, data in beside.items():
+                    (directory / name).write_bytes(data)
+                files = tuple(sorted([path.name for path in directory.iterdir() if is_needed(path.name)]))
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        finally:
+            self._pending = False
+            self._measure_disk()
+        spec = self._spec
+        return SnapshotFiles(
+            StoreSnapshot(
+                backend=RocksDBBackend.name,
+                operator_id=spec.operator_id,
+                subtask=spec.subtask,
+                key_groups=(spec.key_groups.start, spec.key_groups.stop),
+                schemas=self._bound.schemas,
+                details={"max_parallelism": spec.max_parallelism},
+            ),
+            directory,
+            files,
+            # RocksDB gives no number to two files of one database.
+            {name: name for name in files if name.endswith(".sst")},
+        )
+
+    def _open(self) -> None:
+        if not self._by_name:
+            return
+        columns = [table.column for table in self._by_name.values()]
+        self._database = Database(self._memory, self._spec.directory, columns)
+        for name, table in self._by_name.items():
+            if table.layout.ttl_ms is not None:
+                self._sweeps[name] = ExpirySweep(table.column, table.layout.ttl_ms)
+
+    def _mark_restored(self, namespaces: Namespaces) -> None:
+        for name, table in self._by_name.items():
+            if isinstance(table, RocksWindowTable):
+                table.restored(*namespaces.get(name, ([], [])))
+            elif table.column.first() is not None:
+                table.restored()
+
+    def _measure_disk(self) -> None:
+        if self._database is not None:
+            self.disk_bytes = sum([table.column.file_bytes for table in self._by_name.values()])
+
+
+class _RocksDBSnapshot:
+    """A snapshot whose files are still to be made."""
+
+    def __init__(self, store: RocksDBStore, directory: Path, beside: dict[str, bytes]) -> None:
+        self._store = store
+        self._directory = directory
+        self._beside = beside
+
+    def finish(self) -> SnapshotFiles:
+        return self._store.finish_snapshot(self._directory, self._beside)
+
+
+def _column(layout: StateLayout) -> Column:
+    return Column(column_name(layout.schema.name))
+
+
+def _refuse_unusable(spec: StoreSpec, snapshot: StoreSnapshot) -> None:
+    if snapshot.backend != RocksDBBackend.name:
+        raise StateError(
+            f"the state of operator {spec.operator_id!r} was written by the {snapshot.backend!r} backend: "
+            "restore with that backend"
+        )
+    written = snapshot.details.get("max_parallelism")
+    if written != spec.max_parallelism:
+        raise StateError(
+            f"the state of operator {spec.operator_id!r} was written with max_parallelism={written}, which is fixed "
+            f"for the life of a job; set it back from {spec.max_parallelism}"
+        )
