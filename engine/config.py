@@ -184,9 +184,7 @@ def _duration(least_ms: int) -> Callable[[Any], str | None]:
 
 
 def _whole(least: int, most: int | None = None, optional: bool = False) -> Callable[[Any], str | None]:
-    wanted = (
-        f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
-    )
+    wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def check(value: Any) -> str | None:
         if value is None and optional:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
@@ -14,7 +15,8 @@ class Executor(Protocol):
     """Where blocking work runs: threads in a running job, in line under a simulated loop."""
 
     async def run(self, function: Callable[..., R], *args: Any) -> R:
-        """The function's result. A cancelled caller stops waiting; a function that has begun runs to its end."""
+        """The function's result. A cancelled caller is cancelled once the function has ended: nothing goes on behind the
+        back of whoever cleans up."""
         ...
 
     def close(self) -> None:
@@ -29,7 +31,15 @@ class ThreadExecutor:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tidegate")
 
     async def run(self, function: Callable[..., R], *args: Any) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            while not running.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([running])
+            running.exception()  # seen, so that the loop does not report it
+            raise
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

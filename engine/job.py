@@ -160,7 +160,7 @@ class Job:
         Raises:
             CheckpointError: as `checkpoint`; or the name is taken.
         """
-        from .checkpoint.storage import check_savepoint_name
+        from .checkpoint.names import check_savepoint_name
 
         check_savepoint_name(name)
         return await self._coordinator().checkpoint("savepoint", name)
@@ -271,8 +271,9 @@ class Job:
                     failed_at = self.clock.monotonic()
                     cause = root_cause(error)
                     failures.append(Failure.of(cause, failed_at - started))
+                    # What cannot even start the first time is for the user to mend, not for time.
                     delay = None
-                    if attempt.began:
+                    if self.began.is_set():
                         delay = self.config.restart_strategy.decide(failures, self._random)
                     if delay is None or self._stop is not None:
                         raise cause from cause.__cause__

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Handler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Talks with one client until it returns; the connection is closed after it."""
+
+_TURNS_TO_ACCEPT: Final = 4
 
 
 @asynccontextmanager
@@ -42,6 +44,9 @@ async def serving(
         yield server
     finally:
         server.close()
+        # A connection accepted in this very moment begins within the next turns of the loop.
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         if talking and grace_s:
             await asyncio.wait(talking, timeout=grace_s)
         left = list(talking)

@@ -26,9 +26,9 @@ class Failure:
 
     Attributes:
         healthy_s: seconds that the attempt had been running when it failed.
-        record: what names the record that failed (operator, split, offset); None when no record can be
-            blamed, or when the outside world is at fault (an `OSError`, a retriable `ConnectorError`), which
-            may be better next time.
+        record: what tells this failure from others: the record that failed (operator, split, offset) or, where
+            none can be blamed, the operator and what it raised. None when the outside world is at fault (an
+            `OSError`, a retriable `ConnectorError`), which may be better next time.
         retriable: whether another attempt can help at all.
     """
 
@@ -49,8 +49,9 @@ class Failure:
                 retriable = False
             elif isinstance(cause, OSError | ConnectorError):
                 worldly = True
-            elif record is None and isinstance(cause, OperatorError) and cause.offset is not None:
-                record = (cause.operator_id, cause.split_id, repr(cause.offset))
+            elif record is None and isinstance(cause, OperatorError):
+                where = cause.split_id if cause.offset is not None else type(cause.__cause__).__name__
+                record = (cause.operator_id, where, str(cause) if cause.offset is None else repr(cause.offset))
             elif record is None and isinstance(cause, RecordError):
                 record = (cause.operator_id, cause.split_id, repr(cause.position))
         return cls(healthy_s, None if worldly else record, retriable)

@@ -18,22 +18,8 @@ from dataclasses import dataclass, field
 from math import nan, sqrt
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .parts import (
-    Part,
-    buckets_part,
-    count_part,
-    counts_part,
-    edge_part,
-    extreme_part,
-    list_part,
-    moments_part,
-    reduce_part,
-    registers_part,
-    set_part,
-    sum_part,
-    top_part,
-    user_part,
-)
+from .collecting_parts import buckets_part, counts_part, list_part, registers_part, set_part, top_part
+from .parts import Part, count_part, edge_part, extreme_part, moments_part, reduce_part, sum_part, user_part
 from .sketches import exact_quantile, hll_estimate, quantile_estimate
 from .sketches import most_common as _most_common
 
@@ -63,7 +49,8 @@ class Aggregate(Generic[In, Out]):
         finish_code: the same as source; `$0`, `$1`… are the slots.
         type: the type of its result.
         functions: what `finish_code` calls, besides builtins.
-        typed: makes the same aggregate for values of a known type; None where the type makes no difference.
+        typed: makes the same aggregate for values of a known type; None where the type makes no difference or
+            was declared.
         mergeable: whether parts of a group can be put together, which sliding and session windows need.
     """
 
@@ -117,7 +104,7 @@ def min(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
         _itself,
         "$0",
         _optional(type),
-        typed=lambda known: min(f, type=known),
+        typed=_retyped(type, lambda known: min(f, type=known)),
     )
 
 
@@ -130,7 +117,7 @@ def max(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
         _itself,
         "$0",
         _optional(type),
-        typed=lambda known: max(f, type=known),
+        typed=_retyped(type, lambda known: max(f, type=known)),
     )
 
 
@@ -181,7 +168,7 @@ def first(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None
         _second,
         "$1",
         _optional(type),
-        typed=lambda known: first(f, type=known),
+        typed=_retyped(type, lambda known: first(f, type=known)),
     )
 
 
@@ -195,7 +182,7 @@ def last(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]
         _second,
         "$1",
         _optional(type),
-        typed=lambda known: last(f, type=known),
+        typed=_retyped(type, lambda known: last(f, type=known)),
     )
 
 
@@ -211,7 +198,7 @@ def collect(f: Field[In, V] = None, limit: int | None = None, *, type: Any = Non
         lambda values: values.copy(),
         "$0.copy()",
         _list_of(type),
-        typed=lambda known: collect(f, limit, type=known),
+        typed=_retyped(type, lambda known: collect(f, limit, type=known)),
     )
 
 
@@ -224,7 +211,7 @@ def count_distinct(f: Field[In, Any] = None, *, type: Any = None) -> Aggregate[I
         len,
         "len($0)",
         int,
-        typed=lambda known: count_distinct(f, type=known),
+        typed=_retyped(type, lambda known: count_distinct(f, type=known)),
     )
 
 
@@ -295,7 +282,7 @@ def top_k(f: Field[In, V], k: int, *, type: Any = None) -> Aggregate[In, list[V]
         lambda ascending: ascending[::-1],
         "$0[::-1]",
         _list_of(type),
-        typed=lambda known: top_k(f, k, type=known),
+        typed=_retyped(type, lambda known: top_k(f, k, type=known)),
     )
 
 
@@ -318,7 +305,7 @@ def most_common(f: Field[In, V], k: int, *, type: Any = None) -> Aggregate[In, l
         f"most_common_{k}($0)",
         list[tuple[Any if type is None else type, int]],  # type: ignore[misc]  # the type is a value here
         functions={f"most_common_{k}": finish},
-        typed=lambda known: most_common(f, k, type=known),
+        typed=_retyped(type, lambda known: most_common(f, k, type=known)),
     )
 
 
@@ -366,7 +353,7 @@ def reducing(function: Callable[[In, In], In], *, type: Any = None) -> Aggregate
         _itself,
         "$0",
         _optional(type),
-        typed=lambda known: reducing(function, type=known),
+        typed=_retyped(type, lambda known: reducing(function, type=known)),
     )
 
 
@@ -404,6 +391,11 @@ def _itself(slot: Any) -> Any:
 
 def _second(_first: Any, second: Any) -> Any:
     return second
+
+
+def _retyped(declared: Any, make: Callable[[Any], Aggregate[In, Out]]) -> Callable[[Any], Aggregate[In, Out]] | None:
+    """What the user declared goes before what is known otherwise."""
+    return make if declared is None else None
 
 
 def _optional(type_: Any) -> Any:

@@ -162,7 +162,7 @@ def _hints(record_type: Any) -> dict[str, Any]:
 
 def _typed(aggregate: Aggregate[Any, Any], record_type: Any, hints: Mapping[str, Any]) -> Aggregate[Any, Any]:
     """The aggregate with the type of its values, where the records' type says it and the user did not."""
-    if aggregate.typed is None or any(Any not in part.options and None not in part.options for part in aggregate.parts):
+    if aggregate.typed is None:
         return aggregate
     known = record_type if aggregate.field is None else hints.get(aggregate.field)
     return aggregate if known in (None, Any) else aggregate.typed(known)

@@ -30,7 +30,7 @@ class ValueHandle(Generic[V]):
     """One value per key. Made by `ValueState`."""
 
     def __init__(self, state: ValueState[V], tables: Tables) -> None:
-        self._cell = _Cell(state.name, state.type, state.type, state.ttl, state, tables)
+        self._cell = _Cell(state, state.type, tables)
 
     def get(self) -> V | None:
         """The value of the current key; None when there is none. After changing it in place, `set` it."""
@@ -67,7 +67,7 @@ class ListHandle(Generic[V]):
     """A list per key. Made by `ListState`."""
 
     def __init__(self, state: ListState[V], tables: Tables) -> None:
-        self._cell = _Cell(state.name, state.type, state.schema_types[0], state.ttl, state, tables)
+        self._cell = _Cell(state, state.schema_types[0], tables)
 
     def add(self, item: V) -> None:
         """Append an item.
@@ -108,7 +108,7 @@ class ReducingHandle(Generic[V]):
     """One value per key, into which others are folded. Made by `ReducingState`."""
 
     def __init__(self, state: ReducingState[V], tables: Tables) -> None:
-        self._cell = _Cell(state.name, state.type, state.type, state.ttl, state, tables)
+        self._cell = _Cell(state, state.type, tables)
         self._reduce: Callable[[V, V], V] = state.reduce
 
     def add(self, value: V) -> V:
@@ -184,14 +184,15 @@ class MapHandle(Generic[K, V]):
         """The entries of the current key, in no order. The map may be changed meanwhile."""
         key = self._tables.current_key()
         if self._ttl_ms is None:
-            yield from self._table.items(key)
-            return
-        now = self._tables.now_ms()
+            return self._table.items(key)
+        now_ms = self._tables.now_ms()
+        kept = []
         for map_key, (expires_ms, value) in self._table.items(key):
-            if expires_ms > now:
-                yield map_key, value
+            if expires_ms > now_ms:
+                kept.append((map_key, value))
             else:
                 self._table.remove(key, map_key)
+        return iter(kept)
 
     def keys(self) -> Iterator[K]:
         """The map keys of the current key, in no order."""
@@ -205,12 +206,12 @@ class MapHandle(Generic[K, V]):
 class _Cell:
     """One stored value per key, with or without a time to live: what value, list and reducing state have in common."""
 
-    def __init__(self, name: str, checked: Any, stored: Any, ttl: Any, descriptor: Any, tables: Tables) -> None:
-        self._name = name
-        self._checked = checked
-        self._ttl_ms = None if ttl is None else duration_ms(ttl)
+    def __init__(self, state: Any, stored: Any, tables: Tables) -> None:
+        self._name = state.name
+        self._checked = state.type
+        self._ttl_ms = None if state.ttl is None else duration_ms(state.ttl)
         self._tables = tables
-        self._table = tables.keyed(descriptor, _stored_type(stored, self._ttl_ms))
+        self._table = tables.keyed(state, _stored_type(stored, self._ttl_ms))
 
     def check(self, value: Any) -> None:
         _check(self._name, value, self._checked)

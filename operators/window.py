@@ -306,10 +306,10 @@ class WindowOperator(Operator[Any, Any]):
             self._fire_key(end, key)
             if self.trigger.purging:
                 self._panes.remove(end, key)
-        if self._schedule is not None and not acc._pending:
-            if self._ends([pane], closed, closed + assigner.size_ms):
-                acc._pending = 1
-                self._schedule(key)
+        still_open = self._ends([pane], closed, closed + assigner.size_ms)
+        if self._schedule is not None and still_open and not acc._pending:
+            acc._pending = 1
+            self._schedule(key)
 
     def _set_timer(self, key: Any) -> None:
         every_ms = self.trigger.every_ms

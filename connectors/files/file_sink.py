@@ -89,6 +89,7 @@ class FileWriter:
         self._rolled: list[tuple[str, Part]] = []
         self._opened = 0
         self._waiting_bytes = 0
+        self._counted_bytes = 0
         self._run = 0
 
     async def open(self) -> None:
@@ -154,6 +155,11 @@ class FileWriter:
     async def prepare_commit(self, checkpoint_id: int) -> list[Committable]:
         if self._in_place:
             await self._blocking(self._sync_visible)
+            self._waiting_bytes = 0
+            shown = [part for _, part in self._rolled] + list(self._parts.values())
+            total = sum(part.n_bytes for part in shown)
+            self._context.count("bytes", total - self._counted_bytes)
+            self._counted_bytes = total - sum(part.n_bytes for _, part in self._rolled)
             self._rolled.clear()
             return []
         parts = [*self._rolled, *self._parts.items()]
@@ -185,10 +191,7 @@ class FileWriter:
 
     def _sync_visible(self) -> None:
         for part in self._parts.values():
-            written = part.n_bytes
             part.sync()
-            self._waiting_bytes = 0
-            self._context.count("bytes", max(0, part.n_bytes - written))
         for folder in {os.path.dirname(part.path) for part in self._parts.values()}:
             sync_folder(folder)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..source import Fetch, Lag, Offset, SourceContext, SourceError, Split
 from .compression import Compression, compression_of
 from .paths import Root
+
+_RANGE: Final = re.compile(r"(?P<file>.+)@(?P<start>\d+)\+(?P<length>\d+)", re.DOTALL)
 
 
 class SplitReader(Protocol):
@@ -25,7 +28,7 @@ OpenSplit = Callable[[str, Split, Offset | None, SourceContext], SplitReader]
 
 
 class FileSource:
-    """Files as splits. A split's id is the file's name relative to the path; `name@start` for a byte range."""
+    """Files as splits. A split's id is the file's name relative to the path; `name@start+length` for a byte range."""
 
     def __init__(
         self,
@@ -49,22 +52,30 @@ class FileSource:
         return splits
 
     def _discover(self, known: frozenset[str]) -> list[Split]:
-        # A file of which a range is known was split before: a later, larger size must not move its ranges.
-        known_files = known | {id.rpartition("@")[0] for id in known}
-        return [split for name in self._root.list() if name not in known_files for split in self._splits(name)]
+        ranges: dict[str, list[tuple[int, int]]] = {}
+        for match in filter(None, map(_RANGE.fullmatch, known)):
+            start = int(match["start"])
+            ranges.setdefault(match["file"], []).append((start, start + int(match["length"])))
+        names = [name for name in self._root.list() if name not in known]
+        return [split for name in names for split in self._splits(name, sorted(ranges.get(name, [])))]
 
-    def _splits(self, name: str) -> list[Split]:
+    def _splits(self, name: str, known: list[tuple[int, int]]) -> list[Split]:
+        """A file in ranges: what the known ones leave free, so that none changes when the file has grown since."""
         step = self._split_bytes
         path = self._root.join(name)
         if step is None or compression_of(path, self._compression) != "none":
-            return [Split(name, {"file": name})]
+            return [] if known else [Split(name, {"file": name})]
         size = os.path.getsize(path)
-        if size <= step:
+        if size <= step and not known:
             return [Split(name, {"file": name})]
-        return [
-            Split(f"{name}@{start}", {"file": name, "start": start, "end": min(start + step, size)})
-            for start in range(0, size, step)
-        ]
+        splits = []
+        free = 0
+        for begin, end in [*known, (size, size)]:
+            for start in range(free, begin, step):
+                stop = min(start + step, begin)
+                splits.append(Split(f"{name}@{start}+{stop - start}", {"file": name, "start": start, "end": stop}))
+            free = end
+        return splits
 
     def reader(self, context: SourceContext) -> FileReader:
         return FileReader(self._root, self._open_split, context)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Path = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Files(Generic[T]):
     """Files as a source and as a sink; made by `lines`, `csv`, `text`, `parquet` and `arrow`.
 

@@ -81,6 +81,7 @@ class BytesPart:
                 self._format = self._format.with_header(header)
                 self._blocks.append(header)
                 self.waiting_bytes += len(header)
+                self.n_bytes += len(header)
             block = self._format.encode_lines(values)
         self._blocks.append(block)
         self.waiting_bytes += len(block)
@@ -176,6 +177,13 @@ class ColumnsPart:
         self.n_bytes = os.path.getsize(self.path)
 
     def discard(self) -> None:
-        if self._file is not None and not self._file.closed:
-            self._file.close()
         self._values.clear()
+        if self._file is None or self._file.closed:
+            return
+        try:
+            # Else the library does it later, when the file is closed, and complains.
+            self._writer.close()
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._file.close()

@@ -283,7 +283,7 @@ class RecordReader:
             chunk = await self._chunk(position, _READ_AHEAD_BYTES)
         rejected = self._skipping
         if newline < 0 and chunk.damage is None and not self._takes_rest():
-            return self._nothing()
+            return await self._end()
         self._empty_buffer()
         self._base = position
         return Fetch([], self.offset(), rejected=[rejected], n_bytes=position - start)

@@ -204,7 +204,9 @@ class Blobs:
                 for folder in (*fresh, (self.root / path).parent):
                     _sync_folder(folder)
             except OSError:
-                (self.root / path).unlink(missing_ok=True)
+                # What was replaced may be named by an older manifest: only what is new is taken back.
+                if create:
+                    (self.root / path).unlink(missing_ok=True)
                 raise
         except (AlreadyExistsError, PreconditionError) as error:
             raise BlobExistsError(path) from error
@@ -287,9 +289,8 @@ def _from_url(url: str) -> ObjectStore:
         return from_url(url)
     except (BaseError, ValueError) as error:
         raise ConfigError(
-            f"checkpoints cannot be kept at {url!r}: {str(error).splitlines()[0]}; give a directory, or a "
-            "URL such as "
-            '"s3://bucket/prefix", "gs://…", "az://…" or "memory://"'
+            f"checkpoints cannot be kept at {url!r}: {str(error).splitlines()[0]}; give a directory, or a URL "
+            'such as "s3://bucket/prefix", "gs://…", "az://…" or "memory://"'
         ) from error
 
 

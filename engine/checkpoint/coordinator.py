@@ -459,6 +459,8 @@ class CheckpointCoordinator:
     def _give_up(self, reason: str) -> None:
         """The attempt ends: nobody must wait for ever."""
         self._tracker.abort_all(reason)
+        if self._storage is not None and self._round is not None:
+            self._storage.release(self._round.stored)
         waiting = [*self._requests, *([self._round.request] if self._round is not None else [])]
         for request in waiting:
             if request.done is not None and not request.done.done():

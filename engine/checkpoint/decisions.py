@@ -240,8 +240,7 @@ def check_topology(
     max_parallelism: int,
     allow_dropped: Collection[str] = frozenset(),
 ) -> list[str]:
-    """Why a topology cannot go on from a checkpoint: one sentence per problem with its remedy; none when it
-    can.
+    """Why a topology cannot go on from a checkpoint: one sentence per problem with its remedy.
 
     New operators start empty and new states too; changed types are the state backend's to refuse. What the
     checkpoint holds for `allow_dropped` may be given up.
@@ -266,8 +265,7 @@ def check_topology(
             was = f" (was it renamed to {' or '.join(new)}?)" if new else ""
             problems.append(
                 f"operator {operator_id!r} ({entry.kind}) has state in {manifest.title} but is not in the "
-                "topology"
-                f"{was}; give the operator name={operator_id!r} again, or let its state go with "
+                f"topology{was}; give the operator name={operator_id!r} again, or let its state go with "
                 f"allow_dropped={{{operator_id!r}}}"
             )
         elif facts.kind != entry.kind:
@@ -281,16 +279,14 @@ def check_topology(
     for operator_id in sorted(manifest.sources.keys() - allow_dropped):
         if operator_id not in now or now[operator_id].role != "source":
             problems.append(
-                f"source {operator_id!r} has offsets in {manifest.title} but is not in the topology; give "
-                "the source "
-                f"name={operator_id!r} again, or let its offsets go with allow_dropped={{{operator_id!r}}}"
+                f"source {operator_id!r} has offsets in {manifest.title} but is not in the topology; give the "
+                f"source name={operator_id!r} again, or let its offsets go with allow_dropped={{{operator_id!r}}}"
             )
     for operator_id in sorted(manifest.committables.keys() - allow_dropped):
         if manifest.committables[operator_id] and (operator_id not in now or now[operator_id].role != "sink"):
             problems.append(
-                f"sink {operator_id!r} has output in {manifest.title} that may not be visible yet, but is "
-                "not in the "
-                f"topology; give the sink name={operator_id!r} again, or give the output up with "
+                f"sink {operator_id!r} has output in {manifest.title} that may not be visible yet, but is not "
+                f"in the topology; give the sink name={operator_id!r} again, or give the output up with "
                 f"allow_dropped={{{operator_id!r}}}"
             )
     return problems
@@ -304,9 +300,8 @@ def _missing_states(manifest: Manifest, operator_id: str, facts: OperatorFacts) 
         if not schema.name.startswith("timers.")
     }
     return [
-        f"state {name!r} of operator {operator_id!r} is in {manifest.title} but the operator no longer "
-        "declares it; "
-        "declare it again, or rename the operator and let all its state go with "
+        f"state {name!r} of operator {operator_id!r} is in {manifest.title} but the operator no longer declares "
+        "it; declare it again, or rename the operator and let all its state go with "
         f"allow_dropped={{{operator_id!r}}}"
         for name in sorted(saved - facts.states)
     ]

@@ -189,8 +189,7 @@ def decode(data: bytes) -> Manifest:
         if head.format_version > FORMAT_VERSION:
             raise CheckpointError(
                 f"it was written in format {head.format_version} by a newer Tidegate and this one reads "
-                "formats "
-                f"up to {FORMAT_VERSION}: update Tidegate"
+                f"formats up to {FORMAT_VERSION}: update Tidegate"
             )
         manifest = _MANIFEST.decode(body)
     except msgspec.MsgspecError as error:

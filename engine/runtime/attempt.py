@@ -63,9 +63,7 @@ class Attempt:
         self._on_event = on_event
         self._on_fetch = on_fetch
         self._continues = continues
-        self._finished = False
         self.attempt = number
-        self.began = False
         self.restored_from: int | None = None
         self.coordinator: CheckpointCoordinator | None = None
         self.worker: Worker | None = None
@@ -100,7 +98,6 @@ class Attempt:
         self.restored_from = None if manifest is None else manifest.checkpoint_id
         sinks = self._sinks()
         await self._recover_sinks(sinks, manifest if reading is self._storage else None)
-        self.began = True
         splits = await deal_out_splits(self._plan, manifest, lambda node: self._context(node))
         self.coordinator = CheckpointCoordinator(
             self._facts(),

@@ -30,7 +30,7 @@ class BatchSize:
 
 
 class Pace:
-    """A rate limit: at most so many records per second, smoothed over a twentieth of a second."""
+    """A rate limit: at most so many records per second, smoothed over a hundredth of a second."""
 
     def __init__(self, records_per_second: float | None) -> None:
         self._rate = records_per_second
@@ -38,7 +38,7 @@ class Pace:
 
     def limit(self, wanted: int) -> int:
         """How many records to ask for."""
-        return wanted if self._rate is None else max(1, min(wanted, int(self._rate / 20)))
+        return wanted if self._rate is None else max(1, min(wanted, int(self._rate / 100)))
 
     def delay(self, records: int, now: float) -> float:
         """Seconds to wait after having read so many records at `now`."""

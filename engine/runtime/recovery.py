@@ -82,18 +82,21 @@ async def restore(
         if misfits:
             raise TopologyError(misfits)
         try:
-            return Restored(manifest, await _fetch(storage, manifest, plan, directory))
+            return Restored(manifest, await _fetch(storage, manifest, plan, config.allow_dropped, directory))
         except CorruptionError as error:
             problems.setdefault(manifest.checkpoint_id, []).append(str(error))
 
 
-async def _fetch(storage: CheckpointStorage, manifest: Manifest, plan: Plan, directory: Path) -> Fetched:
+async def _fetch(
+    storage: CheckpointStorage, manifest: Manifest, plan: Plan, dropped: frozenset[str], directory: Path
+) -> Fetched:
     fetched: Fetched = {}
+    directory = directory / str(manifest.checkpoint_id)  # apart from what a damaged one may have left
     for chain in plan.chains:
         ranges = [plan.key_groups(chain, subtask) for subtask in range(chain.parallelism)]
         for node in chain.nodes:
             entry = manifest.operators.get(node.name)
-            if not node.stateful or entry is None or not entry.subtasks:
+            if not node.stateful or entry is None or not entry.subtasks or node.name in dropped:
                 continue
             fetched[node.name] = []
             for subtask, states in enumerate(assign_snapshots(entry, ranges)):

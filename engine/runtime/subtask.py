@@ -40,10 +40,13 @@ class Subtask:
         self._ended = False
         self._released = False
         self._aligning_since: float | None = None
+        self._must_tell_idle = False
         self._async_node = (
             head if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
         )
-        self._async = self._async_node.operator if self._async_node is not None else None
+        self._async: AsyncOperator[Any, Any] | None = (
+            head.operator if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
+        )
 
     def release(self) -> None:
         """The job has ended: return from `run`."""
@@ -56,7 +59,7 @@ class Subtask:
         measures = chain.measures
         try:
             await chain.open()
-            if isinstance(self._async, AsyncOperator):
+            if self._async is not None:
                 self._async.start(self._spawn, gate.wake)
             while not self._released:
                 await self._collect()
@@ -83,11 +86,12 @@ class Subtask:
 
     @property
     def _drained(self) -> bool:
-        return not isinstance(self._async, AsyncOperator) or self._async.idle
+        return self._async is None or self._async.idle
 
     async def _take(self, channel: int, element: Element, arrived: float) -> None:
         if isinstance(element, Batch):
             self.watermarks.set_active(channel)
+            self._must_tell_idle = False
             self._head.process(element)
             await self.chain.flush(arrived)
         elif isinstance(element, Watermark):
@@ -96,9 +100,8 @@ class Subtask:
             await self._align(channel, element)
         elif isinstance(element, Idle):
             await self._raise(self.watermarks.set_idle(channel), arrived)
-            if self.watermarks.all_idle:
-                self._head.idle()
-                await self.chain.flush(arrived)
+            self._must_tell_idle = self.watermarks.all_idle
+            await self._tell_idle()
         elif isinstance(element, EndOfStream):
             self._open_channels -= 1
 
@@ -121,7 +124,7 @@ class Subtask:
             await self.chain.barrier(barrier, {}, alignment_ms)
 
     async def _collect(self) -> None:
-        if not isinstance(self._async, AsyncOperator) or self._async_node is None:
+        if self._async is None or self._async_node is None:
             return
         for item in self._async.collect():
             if isinstance(item, Batch):
@@ -129,6 +132,14 @@ class Subtask:
             else:
                 self._async_node.forward_watermark(item)
         await self.chain.flush(self._clock.monotonic())
+        await self._tell_idle()
+
+    async def _tell_idle(self) -> None:
+        # While calls are in flight their results may still come: to say idle now would let others overtake them.
+        if self._must_tell_idle and self._drained:
+            self._must_tell_idle = False
+            self._head.idle()
+            await self.chain.flush(self._clock.monotonic())
 
     async def _end(self) -> None:
         await self._collect()

@@ -133,9 +133,9 @@ class BoundTables:
                 self._operator_id,
                 schema,
                 layout.schema,
-                layout.values,
-                layout.upgrade,
-                self._expiry(layout.ttl_ms or 0),
+                codec=layout.values,
+                upgrade=layout.upgrade,
+                expiry_ms=self._expiry(layout.ttl_ms or 0),
             )
         return found
 

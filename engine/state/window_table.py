@@ -235,13 +235,16 @@ class RocksWindowTable:
 
     @property
     def memory_bytes(self) -> float:
-        """Estimated size of what is in memory. With many namespaces they are not counted anew every time."""
+        """Estimated size of what is in memory and can be evicted: the list of the namespaces cannot, about 250 bytes each.
+
+        With many namespaces they are not counted anew every time.
+        """
         tables = len(self.live) + len(self._clean)
         self._asked += 1
         if tables <= _COUNTED_EXACTLY * self._asked:
             self._asked = 0
             self._held = sum(map(len, self.live.values())) + sum(map(len, self._clean.values()))
-        voided = len(self._removed) + len(self._dropped) + len(self._known)
+        voided = len(self._removed) + len(self._dropped)
         return self._held * self._size.mean + tables * TABLE_BYTES + voided * SLOT_BYTES
 
     def sample(self) -> None:
@@ -254,14 +257,20 @@ class RocksWindowTable:
         all removals."""
         self._add_deletes(batch)
         self._portions = list(self.live.items()) if limit is None else self._oldest(limit)
-        handle, put, encode_many = self.column.handle, batch.put, self.layout.values.encode_many
-        encoded: list[bytes] = []
+        handle, put, prefixes = self.column.handle, batch.put, self._prefixes
+        count = len(prefixes)
+        changed = [entries for _, entries in self._portions]
+        # All namespaces at once: there may be many with one entry each.
+        keys = self._keys.encode_many(list(chain.from_iterable(changed)))
+        values = self.layout.values.encode_many(chain.from_iterable([entries.values() for entries in changed]))
+        start = 0
         for namespace, entries in self._portions:
-            values = encode_many(entries.values())
-            for key, value in zip(self._raw_keys(namespace, entries), values, strict=True):
-                put(key, value, handle)
-            encoded += values
-        self._size.measure(chain.from_iterable([entries.items() for _, entries in self._portions]), encoded)
+            middle = raw_namespace(namespace)
+            stop = start + len(entries)
+            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
+                put(prefixes[crc32(key) % count] + middle + key, value, handle)
+            start = stop
+        self._size.measure(chain.from_iterable([entries.items() for entries in changed]), values)
 
     def wrote_all(self) -> None:
         """The batch with everything is in the database."""
@@ -341,6 +350,6 @@ class RocksWindowTable:
 
     def _raw_keys(self, namespace: int, keys: Any) -> list[bytes]:
         middle = raw_namespace(namespace)
-        heads = [prefix + middle for prefix in self._prefixes]
-        count = len(heads)
-        return [heads[crc32(key) % count] + key for key in self._keys.encode_many(keys)]
+        prefixes = self._prefixes
+        count = len(prefixes)
+        return [prefixes[crc32(key) % count] + middle + key for key in self._keys.encode_many(keys)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import tempfile
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ class OperatorHarness(Generic[Out]):
         self._key_type = key_type
         self._folder = tempfile.TemporaryDirectory(prefix="tidegate-harness-")
         self._steps = 0
+        self._serial = itertools.count()
         self._main = _Capture()
         self._sides = {tag: _Capture() for tag in {*operator.side_outputs, "failed", "late", *side_outputs}}
         self._measures = OperatorMeasures(operator_id="operator", subtask=0)
@@ -142,8 +144,12 @@ class OperatorHarness(Generic[Out]):
             self.node = self._start((files.snapshot, files.directory))
         # The engine restores each split's watermark, and the first thing a restored operator hears is that watermark.
         if watermark_ms > self.node.context.watermark_ms:
-            self.node.watermark(watermark_ms)
+            self.watermark_again(watermark_ms)
         return self
+
+    def watermark_again(self, watermark_ms: int) -> None:
+        """Tell a restored instance the watermark that held."""
+        self.node.watermark(watermark_ms)
 
     def evict(self) -> OperatorHarness[Out]:
         """What the engine does after a batch when memory is over its budget."""
@@ -183,8 +189,9 @@ class OperatorHarness(Generic[Out]):
 
     @property
     def counters(self) -> dict[str, int]:
-        """The operator's counters."""
-        return self._measures.counters
+        """The operator's counters, `late`, `errors` and `dead_letters` among them."""
+        own = {name: getattr(self._measures, name) for name in ("late", "errors", "dead_letters")}
+        return {**self._measures.counters, **{name: n for name, n in own.items() if n}}
 
     def clear(self) -> OperatorHarness[Out]:
         """Forget what was given out so far."""
@@ -216,11 +223,7 @@ class OperatorHarness(Generic[Out]):
         return self.restore() if self._restore_every_step else self
 
     def _path(self, kind: str) -> Path:
-        return Path(self._folder.name) / f"{kind}-{self._steps}-{self._next()}"
-
-    def _next(self) -> int:
-        self._serial = getattr(self, "_serial", 0) + 1
-        return self._serial
+        return Path(self._folder.name) / f"{kind}-{next(self._serial)}"
 
     def _start(self, snapshot: tuple[Any, Path] | None) -> OperatorNode:
         operator = copy.copy(self._description)
@@ -287,8 +290,13 @@ class AsyncOperatorHarness(OperatorHarness[Out]):
         self.node.close()
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, error, traceback)
-        super().close()
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        finally:
+            super().close()
+
+    def watermark_again(self, watermark_ms: int) -> None:
+        self.node.raise_watermark(watermark_ms)
 
     def watermark(self, watermark_ms: int) -> OperatorHarness[Out]:
         """The watermark rises; the operator passes it on itself."""

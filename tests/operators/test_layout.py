@@ -39,8 +39,9 @@ def test_a_known_record_type_says_how_fields_are_stored() -> None:
 
 def test_a_declared_type_goes_before_the_record_type() -> None:
     """What the user says counts."""
-    layout = Layout({"newest": agg.max("day", type=str)}, record_type=Trip)
+    layout = Layout({"newest": agg.max("day", type=str), "days": agg.collect("day", type=str)}, record_type=Trip)
     assert layout.result.__annotations__["newest"] == (str | None)
+    assert layout.result.__annotations__["days"] == list[str]
 
 
 @pytest.mark.parametrize("name", ["key", "class", "_hidden", "a b"])

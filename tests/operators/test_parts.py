@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from tidegate.operators.parts import edge_part, insert_top, storable
+from tidegate.operators.parts import edge_part, storable
 
 
 def test_first_and_last_go_by_the_timestamp() -> None:
@@ -16,14 +16,6 @@ def test_first_and_last_go_by_the_timestamp() -> None:
         for value, timestamp in (("a", 5), ("b", 9), ("c", 1), ("x", 1), ("y", 9), ("d", 9)):
             part.add(slots, value, timestamp)
         assert slots[1] == wanted
-
-
-def test_only_the_greatest_are_kept() -> None:
-    """In ascending order."""
-    kept: list[int] = []
-    for value in (3, 9, 1, 7, 9):
-        insert_top(kept, value, 3)
-    assert kept == [7, 9, 9]
 
 
 def test_builtin_values_are_storable_and_others_name_the_remedy() -> None:

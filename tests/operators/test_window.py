@@ -103,6 +103,7 @@ ASSIGNERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(STEPS, ASSIGNERS, st.sampled_from([0, 1, 7, 30]))
 def test_windows_agree_with_the_oracle_when_restored_after_every_step(
@@ -113,6 +114,7 @@ def test_windows_agree_with_the_oracle_when_restored_after_every_step(
     assert actual(steps, operator) == expected(steps, assigner, lateness)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(STEPS, ASSIGNERS, st.sampled_from([0, 7]))
 def test_windows_agree_with_the_oracle_when_never_restored(
@@ -135,6 +137,7 @@ def test_windows_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(
     assert result == expected(steps, assigner, lateness)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(STEPS, ASSIGNERS, st.sampled_from([0, 7]))
 def test_the_generated_loop_and_the_plain_one_say_the_same(
@@ -148,6 +151,7 @@ def test_the_generated_loop_and_the_plain_one_say_the_same(
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(RECORDS, min_size=1, max_size=20), st.integers(1, 20), st.integers(-20, 60), ASSIGNERS)
 def test_batch_boundaries_never_change_results(
@@ -204,10 +208,11 @@ def test_a_fired_window_is_not_fired_again_by_a_watermark_that_starts_low_after_
         assert len(h.values) == 1
 
 
-def test_an_early_trigger_fires_changed_windows_at_full_multiples_of_processing_time() -> None:
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_an_early_trigger_fires_changed_windows_at_full_multiples_of_processing_time(backend: Any) -> None:
     """Only keys that changed fire early; the complete window fires in the end."""
     operator = WindowOperator(windows.tumbling("100ms"), {"n": agg.count()}, trigger=windows.early(every="10s"))
-    with OperatorHarness(operator) as h:
+    with OperatorHarness(operator, backend=backend, memory_budget_bytes=300) as h:
         h.push([Reading(1), Reading(2)], [1, 2], ["a", "b"]).advance(10_000)
         assert sorted((r.key, r.n) for r in h.values) == [("a", 1), ("b", 1)]
         h.clear().push([Reading(3)], [3], ["a"]).advance(10_000).advance(10_000)
@@ -216,40 +221,44 @@ def test_an_early_trigger_fires_changed_windows_at_full_multiples_of_processing_
         assert sorted((r.key, r.n) for r in h.values) == [("a", 2), ("b", 1)]
 
 
-def test_an_early_trigger_fires_every_open_sliding_window_of_a_changed_pane() -> None:
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_an_early_trigger_fires_every_open_sliding_window_of_a_changed_pane(backend: Any) -> None:
     """A record of one pane changes all windows that hold the pane."""
     operator = WindowOperator(windows.sliding("20ms", "10ms"), {"n": agg.count()}, trigger=windows.early(every="1s"))
-    with OperatorHarness(operator) as h:
+    with OperatorHarness(operator, backend=backend, memory_budget_bytes=300) as h:
         h.push([Reading(1)], [15], ["a"]).advance(1_000)
         assert [(r.start_ms, r.n) for r in h.values] == [(0, 1), (10, 1)]
         h.clear().watermark(19).push([Reading(2)], [16], ["a"]).advance(1_000)
         assert [(r.start_ms, r.n) for r in h.values] == [(0, 1), (10, 2)]
 
 
-def test_a_count_trigger_fires_after_each_n_records_and_then_when_complete() -> None:
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_a_count_trigger_fires_after_each_n_records_and_then_when_complete(backend: Any) -> None:
     """`early(every_count=2)` fires on the second and fourth record of a key, and the window in the end."""
     operator = WindowOperator(windows.tumbling("10ms"), {"n": agg.count()}, trigger=windows.early(every_count=2))
-    with OperatorHarness(operator) as h:
+    with OperatorHarness(operator, backend=backend, memory_budget_bytes=300) as h:
         h.push([Reading(i) for i in range(5)], [1] * 5, ["a"] * 5).watermark(9)
         assert [r.n for r in h.values] == [2, 4, 5]
 
 
-def test_a_purging_trigger_gives_out_each_record_once() -> None:
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_a_purging_trigger_gives_out_each_record_once(backend: Any) -> None:
     """Each result holds what came since the one before."""
     operator = WindowOperator(
         windows.tumbling("10ms"),
         {"n": agg.count()},
         trigger=windows.early(every_count=2, purging=True),
     )
-    with OperatorHarness(operator) as h:
+    with OperatorHarness(operator, backend=backend, memory_budget_bytes=300) as h:
         h.push([Reading(i) for i in range(5)], [1] * 5, ["a"] * 5).watermark(9)
         assert [r.n for r in h.values] == [2, 2, 1]
 
 
-def test_on_count_leaves_the_rest_of_a_window_alone() -> None:
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_on_count_leaves_the_rest_of_a_window_alone(backend: Any) -> None:
     """What is left over when the window ends is not given out."""
     operator = WindowOperator(windows.tumbling("10ms"), {"n": agg.count()}, trigger=windows.on_count(2))
-    with OperatorHarness(operator) as h:
+    with OperatorHarness(operator, backend=backend, memory_budget_bytes=300) as h:
         h.push([Reading(i) for i in range(3)], [1] * 3, ["a"] * 3).end()
         assert [r.n for r in h.values] == [2]
 

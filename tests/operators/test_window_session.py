@@ -85,6 +85,7 @@ def scripts(draw: Any) -> list[Step]:
     return [s if isinstance(s, int) else [(t, k, next(numbers)) for t, k in s] for s in steps]
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(scripts(), st.sampled_from([1, 5, 12]), st.sampled_from([0, 1, 8, 40]))
 def test_sessions_agree_with_the_oracle_when_restored_after_every_step(
@@ -105,6 +106,7 @@ def test_sessions_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(steps: lis
     assert result == expected(steps, 12, lateness)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(scripts(), st.sampled_from([0, 8]))
 def test_the_generated_loop_and_the_plain_one_say_the_same(steps: list[Step], lateness: int) -> None:

@@ -58,7 +58,7 @@ def test_triggers_hold_what_was_asked_for() -> None:
         (lambda: windows.sliding("1h", "2h"), "gaps"),
         (lambda: windows.session("0s"), "longer than 0ms"),
         (lambda: windows.count(0), "at least 1"),
-        (lambda: windows.early(), "either a duration"),
+        (windows.early, "either a duration"),
         (lambda: windows.early(every="1s", every_count=1), "either a duration"),
         (lambda: windows.early(every="0s"), "longer than 0ms"),
         (lambda: windows.on_count(0), "at least 1"),

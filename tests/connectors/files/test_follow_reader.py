@@ -166,6 +166,19 @@ async def test_a_file_may_come_later(tmp_path):
     assert [split.id for split in await source.discover(context, frozenset())] == ["a"]
 
 
+async def test_a_long_line_does_not_hide_a_rotation(tmp_path):
+    """When the file is renamed, the line has its end."""
+    path = tmp_path / "a.log"
+    path.write_bytes(b"x" * 5000)
+    tail = Tail(path, max_line=1000)
+    assert await tail.read() == []
+    path.rename(tmp_path / "a.log.1")
+    path.write_text("ok\n")
+    assert await tail.read() == ["ok"]
+    assert ["longer than" in bad.reason for bad in tail.rejected] == [True]
+    await tail.reader.close()
+
+
 async def test_a_long_line_is_rejected_when_its_end_comes(tmp_path):
     """A line that grows beyond the limit is refused, and reading goes on behind it."""
     path = tmp_path / "a.log"

@@ -1,6 +1,7 @@
 """Reading files of records: offsets, ranges, compression, and everything that can be wrong with a file."""
 
 import gzip
+import random
 import struct
 
 import msgspec
@@ -126,10 +127,11 @@ class TestText(_Suite):
 
     def expected(self):
         data = (self.path / "a.txt").read_bytes()
-        expected = {f"a.txt@{start}": [] for start in range(0, len(data), 20)}
+        ids = {start: f"a.txt@{start}+{min(20, len(data) - start)}" for start in range(0, len(data), 20)}
+        expected = {id: [] for id in ids.values()}
         at = 0
         for line in data.splitlines(keepends=True):
-            expected[f"a.txt@{at // 20 * 20}"].append(line.decode().rstrip("\n"))
+            expected[ids[at // 20 * 20]].append(line.decode().rstrip("\n"))
             at += len(line)
         return expected
 
@@ -227,13 +229,11 @@ async def test_a_line_of_100_mb_is_rejected_in_bounded_memory(tmp_path):
 @pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor().compress)])
 async def test_a_truncated_compressed_file_gives_all_before_the_damage(tmp_path, suffix, pack, fill):
     """Then it fails and names the file and the place, or ends there with a rejected record."""
-    import random
-
     rng = random.Random(1)
     lines = [b'{"n":%d,"s":"%x"}\n' % (i, rng.getrandbits(80)) for i in range(fill // 30 + 3)]
     path = tmp_path / f"a.jsonl{suffix}"
     whole = pack(b"".join(lines[:-1])) + pack(lines[-1])
-    path.write_bytes(whole[:-6])
+    path.write_bytes(whole[:-12])
     stop = files.lines(path, formats.json(Row), on_damage="stop")
     values, rejected = await _one(stop)
     assert [value.n for value in values] == list(range(len(lines) - 1))
@@ -305,16 +305,17 @@ async def test_ranges_of_a_csv_file_share_its_header(tmp_path):
     assert len(ranges) > 5
 
 
-async def test_a_file_with_known_ranges_is_not_split_again(tmp_path):
-    """A file that grew since keeps the ranges it had."""
+async def test_a_file_with_known_ranges_keeps_them(tmp_path):
+    """Ranges are filled in around the known ones, also when the file has grown since."""
     path = tmp_path / "a.txt"
     path.write_text("line\n" * 20)
     source = files.text(path, split_size=50)
     context = ManualSourceContext()
     first = await source.discover(context, frozenset())
-    assert [split.id for split in first] == ["a.txt@0", "a.txt@50"]
-    path.write_text("line\n" * 200)
-    assert await source.discover(context, frozenset(["a.txt@0", "a.txt@50"])) == []
+    assert [split.id for split in first] == ["a.txt@0+50", "a.txt@50+50"]
+    path.write_text("line\n" * 25)
+    second = await source.discover(context, frozenset(["a.txt@50+50"]))
+    assert [split.id for split in second] == ["a.txt@0+50", "a.txt@100+25"]
 
 
 async def test_watch_finds_new_files_and_each_ends(tmp_path):

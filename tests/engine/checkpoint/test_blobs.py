@@ -147,6 +147,24 @@ def test_a_file_can_be_replaced_by_a_link_to_itself(tmp_path: Path) -> None:
     assert files_below(tmp_path / "root") == ["job/a"]
 
 
+def test_a_folder_that_cannot_be_synchronised_takes_back_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A created file is gone again; one that replaced another stays, for others may need it."""
+    blobs = Blobs(tmp_path / "root")
+    blobs.put("job/a", b"1")
+
+    def refuse(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("tidegate.engine.checkpoint.blobs._sync_folder", refuse)
+    with pytest.raises(CheckpointError, match="cannot write"):
+        blobs.put("job/manifest", b"new", create=True)
+    with pytest.raises(CheckpointError, match="cannot write"):
+        blobs.put("job/a", b"1")
+    assert files_below(tmp_path / "root") == ["job/a"]
+
+
 def test_a_stored_file_outlives_its_source(tmp_path: Path) -> None:
     """A snapshot's directory is deleted after it was stored."""
     blobs = Blobs(tmp_path / "root")

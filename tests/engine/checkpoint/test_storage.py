@@ -374,6 +374,7 @@ async def work(storage: CheckpointStorage, make_manifest: MakeManifest, make_sna
     await sweep(storage, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_crash_at_any_step_leaves_whole_checkpoints(
     tmp_path: Path, make_manifest: MakeManifest, make_snapshot: MakeSnapshot, clock: ManualClock, *, after: bool
