@@ -1,6 +1,10 @@
 """The outside world: sources, sinks and formats. One system is one module; see the contracts `Source` and `Sink`."""
 
-from . import console, files, formats, generator, memory
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .sink import Committable, Guarantee, Sink, SinkContext, SinkError, SinkWriter
 from .source import (
     ConnectorError,
@@ -14,6 +18,19 @@ from .source import (
     SourceReader,
     Split,
 )
+
+if TYPE_CHECKING:
+    from . import console, files, formats, generator, memory
+
+_MODULES = frozenset({"console", "files", "formats", "generator", "memory"})
+
+
+def __getattr__(name: str) -> Any:
+    """The connectors' modules, loaded when first used: the engine needs the contracts alone."""
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Committable",

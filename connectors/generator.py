@@ -19,6 +19,8 @@ class GeneratorSource(Generic[T]):
     """See `records`."""
 
     has_timestamps = False
+    finds_splits = False
+    replayable = True
     poll_interval_ms = 100
 
     def __init__(

@@ -18,6 +18,8 @@ class ListSource(Generic[T]):
     """See `source`."""
 
     bounded = True
+    finds_splits = False
+    replayable = True
     has_timestamps = False
     poll_interval_ms = 100
 
@@ -167,6 +169,8 @@ class Channel(Generic[T]):
     """See `channel`."""
 
     bounded = False
+    finds_splits = False
+    replayable = False
     has_timestamps = False
     poll_interval_ms = 1000
     guarantee: Guarantee = "at_least_once"

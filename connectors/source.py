@@ -147,7 +147,10 @@ class Source(Protocol[T]):
     """The description: validated settings, no connection. Shared by all subtasks; must not change.
 
     Attributes:
-        bounded: whether every split ends. An unbounded source is asked for new splits from time to time.
+        bounded: whether every split ends by itself.
+        finds_splits: whether there may be new splits while the job runs: then it is asked for them from time to time, and
+            the stream does not end when all known ones have.
+        replayable: whether a split can be read again from an offset of the past; without that nothing is exactly once.
         type: the type of the records where it is known (`formats.json(Flight)` knows), else None. `map_async` and typed
             keys rely on it.
         has_timestamps: whether fetches carry `timestamps`, so that `event_time` may be left out.
@@ -155,13 +158,15 @@ class Source(Protocol[T]):
     """
 
     bounded: bool
+    finds_splits: bool
+    replayable: bool
     type: Any
     has_timestamps: bool
     poll_interval_ms: int
 
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         """The splits that are not in `known`, in the order in which they should be read. Called before the readers open,
-        with what the checkpoint knows, and every `discovery_interval` for an unbounded source.
+        with what the checkpoint knows, and with `finds_splits` every `discovery_interval`.
 
         Raises:
             SourceError: there is nothing to read or it cannot be listed; names what and the remedy.

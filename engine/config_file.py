@@ -94,9 +94,7 @@ def parse_moment(text: str) -> int:
     try:
         return timestamp_ms(datetime.fromisoformat(text))
     except ValueError:
-        raise ValueError(
-            f'{text!r} is not a time: write "2013-01-01T12:00:00Z" or milliseconds since 1970'
-        ) from None
+        raise ValueError(f'{text!r} is not a time: write "2013-01-01T12:00:00Z" or milliseconds since 1970') from None
 
 
 def _from_file(path: Path, profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -160,9 +158,7 @@ def _setting(name: str, value: Any, place: str) -> Any:
         check_setting(name, value)
     except (ConfigError, ValueError) as error:
         message = str(error)
-        raise ConfigError(
-            f"{place}: {message if message.startswith(name) else f'{name}: {message}'}"
-        ) from None
+        raise ConfigError(f"{place}: {message if message.startswith(name) else f'{name}: {message}'}") from None
     return value
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from ..connectors.source import Source
 from ..operators.operator import Operator
 from .plan import Chained, Plan, PlannedEdge
 from .topology import Node, sources_of
@@ -46,7 +47,7 @@ def guarantees(plan: Plan) -> list[str]:
         if node.kind != "sink":
             continue
         weak = [
-            source.name for source in sources_of(node) if not getattr(source.what, "replayable", True)
+            source.name for source in sources_of(node) if not cast("Source[Any]", source.what).replayable
         ]
         guarantee = getattr(node.what, "guarantee", "at_least_once")
         if weak:

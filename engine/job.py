@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .checkpoint.coordinator import CheckpointCoordinator
 from .clock import Clock, SystemClock
 from .config import RunConfig
 from .errors import CheckpointError, JobError
@@ -21,10 +20,13 @@ from .executor import Executor, ThreadExecutor
 from .metrics.measures import JobMeasures
 from .plan import Plan, make_plan
 from .restart import Failure
-from .runtime.attempt import Attempt
 from .topology import Topology
 from .validation import validate
 from .waiting import why_waiting
+
+if TYPE_CHECKING:
+    from .checkpoint.coordinator import CheckpointCoordinator
+    from .runtime.attempt import Attempt
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -227,6 +229,8 @@ class Job:
             self.over.set()
 
     async def _attempts(self) -> None:
+        # What runs a job is loaded with the first one: to import the engine and to write a topology is quick.
+        from .runtime.attempt import Attempt
         from .runtime.recovery import open_storage
 
         failures: list[Failure] = []

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from random import Random
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..connectors.source import ConnectorError
 from ..operators.time import Duration, duration_ms
 from .errors import ConfigError, FencedError, OperatorError, RecordError, StateTypeError, TopologyError
+
+if TYPE_CHECKING:
+    from random import Random
 
 _FINAL: Final = (FencedError, TopologyError, ConfigError, StateTypeError)
 
@@ -115,9 +117,7 @@ class Exponential:
         if self.attempts is not None and in_a_row > self.attempts:
             return None
         # In logarithms: factor ** 2000 is no float, and a job may fail that often.
-        grown = (
-            math.log(self.initial_s) + (in_a_row - 1) * math.log(self.factor) if self.initial_s else -math.inf
-        )
+        grown = math.log(self.initial_s) + (in_a_row - 1) * math.log(self.factor) if self.initial_s else -math.inf
         delay = self.maximum_s if grown >= math.log(self.maximum_s) else math.exp(grown)
         return min(self.maximum_s, delay * (1 + self.jitter * (2 * random.random() - 1)))
 
@@ -167,9 +167,7 @@ def exponential(
     kind = "exponential"
     initial_s, maximum_s = _seconds(kind, "initial", initial), _seconds(kind, "maximum", maximum)
     if maximum_s < initial_s or maximum_s == 0:
-        raise ConfigError(
-            f"restart strategy {kind}: maximum = {maximum!r} must be above zero and not below initial"
-        )
+        raise ConfigError(f"restart strategy {kind}: maximum = {maximum!r} must be above zero and not below initial")
     if not 1 <= factor < math.inf:
         raise ConfigError(f"restart strategy {kind}: factor = {factor!r} must be at least 1")
     if not 0 <= jitter <= 1:

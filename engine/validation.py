@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
 
 from ..operators.operator import Operator
 from .errors import TopologyError
@@ -17,8 +22,9 @@ def validate(topology: Topology) -> None:
     """
     problems = [*_shape(topology), *_names(topology)]
     for node in topology.nodes:
+        problems += _event_time(node)
         if node.operator is not None:
-            problems += _operator(topology, node, node.operator)
+            problems += _operator(node, node.operator)
     if problems:
         raise TopologyError(problems)
 
@@ -57,7 +63,26 @@ def _names(topology: Topology) -> list[str]:
     ]
 
 
-def _operator(topology: Topology, node: Node, operator: Operator[object, object]) -> list[str]:
+def _event_time(node: Node) -> list[str]:
+    field = None if node.source is None else node.source.event_time
+    known = _fields(node.record_type)
+    if not isinstance(field, str) or not known or field in known:
+        return []
+    close = get_close_matches(field, known, 1)
+    meant = f", did you mean {close[0]!r}?" if close else f": it has {', '.join(known)}"
+    return [f"source {node.name!r}: event_time={field!r} is not a field of {node.record_type.__name__}{meant}"]
+
+
+def _fields(record_type: Any) -> list[str]:
+    """The field names of a record type; none where they are not known before running."""
+    if isinstance(record_type, type) and issubclass(record_type, msgspec.Struct):
+        return [field.name for field in msgspec.structs.fields(record_type)]
+    if isinstance(record_type, type) and is_dataclass(record_type):
+        return [field.name for field in fields(record_type)]
+    return []
+
+
+def _operator(node: Node, operator: Operator[object, object]) -> list[str]:
     problems = []
     if operator.keyed and not all(edge.keyed for edge in node.inputs):
         problems.append(f"{node.word} {node.name!r} needs a keyed stream: put .key_by(...) before it")

@@ -37,6 +37,8 @@ class Files(Generic[T]):
         bounded: whether every split ends.
         poll_interval_ms: how often a growing file is looked at.
         guarantee: of the sink.
+        has_timestamps: files bring no timestamps of their own.
+        replayable: files can be read again.
     """
 
     type: Any
@@ -47,6 +49,12 @@ class Files(Generic[T]):
     _source: FileSource
     _sink: SinkSettings
     has_timestamps: bool = False
+    replayable: bool = True
+
+    @property
+    def finds_splits(self) -> bool:
+        """Followed and watched paths may get new files."""
+        return not self.bounded
 
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         return await self._source.discover(known, context)

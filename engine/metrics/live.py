@@ -57,9 +57,7 @@ def _job(current: Mapping[str, Any], now: Rates) -> Table:
             f"#{checkpoints['last_id']} in {duration(checkpoints['last_duration_ms'] / 1000)}, "
             f"{size(checkpoints['last_size_bytes'])}, {duration(checkpoints['age_ms'] / 1000)} ago"
         )
-    failed = (
-        f", {checkpoints['failed']} failed: {checkpoints['last_failure']}" if checkpoints["failed"] else ""
-    )
+    failed = f", {checkpoints['failed']} failed: {checkpoints['last_failure']}" if checkpoints["failed"] else ""
     grid.add_row("checkpoint", Text(f"{last}{failed}"))
     grid.add_row("latency", f"p50 {_optional(now.latency_p50_s)}, p99 {_optional(now.latency_p99_s)}")
     lags = []
@@ -88,9 +86,7 @@ def count(number: float) -> str:
     """
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= factor:
-            return (
-                f"{number / factor:.3g}{unit}" if number >= 100 * factor else f"{number / factor:#.3g}{unit}"
-            )
+            return f"{number / factor:.3g}{unit}" if number >= 100 * factor else f"{number / factor:#.3g}{unit}"
     return f"{number:.0f}" if number == int(number) or number >= 100 else f"{number:.1f}"
 
 

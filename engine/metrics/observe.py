@@ -21,9 +21,7 @@ class Observed(Protocol):
     def why_waiting(self) -> list[str]: ...
 
 
-async def observe(
-    job: Observed, *, json: bool, live: bool, interval_s: float, stream: TextIO, clock: Clock
-) -> None:
+async def observe(job: Observed, *, json: bool, live: bool, interval_s: float, stream: TextIO, clock: Clock) -> None:
     """Show the job every `interval_s` seconds until cancelled, and once more then.
 
     Args:

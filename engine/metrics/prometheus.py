@@ -63,8 +63,7 @@ class MeasuresCollector(Collector):
     def _operators(self, now_ms: int) -> Iterator[Metric]:
         labels = ["job", "operator", "subtask"]
         families = {
-            name: CounterMetricFamily(f"tidegate_{name}", text, labels=labels)
-            for name, text in _COUNTERS.items()
+            name: CounterMetricFamily(f"tidegate_{name}", text, labels=labels) for name, text in _COUNTERS.items()
         }
         custom = CounterMetricFamily(
             "tidegate_operator_count", "What operators count themselves.", labels=[*labels, "name"]
@@ -74,9 +73,7 @@ class MeasuresCollector(Collector):
             "Processing time less watermark; absent before the first watermark.",
             labels=labels,
         )
-        memory = GaugeMetricFamily(
-            "tidegate_state_memory_bytes", "State as objects in memory.", labels=labels
-        )
+        memory = GaugeMetricFamily("tidegate_state_memory_bytes", "State as objects in memory.", labels=labels)
         disk = GaugeMetricFamily("tidegate_state_disk_bytes", "State in the database.", labels=labels)
         for operator in list(self._measures.operators.values()):
             values = [self._measures.job, operator.operator_id, str(operator.subtask)]
@@ -120,9 +117,7 @@ class MeasuresCollector(Collector):
             "Processing time less the split's watermark.",
             labels=labels,
         )
-        idle = GaugeMetricFamily(
-            "tidegate_split_idle", "1 when the split is idle, 0 when not.", labels=labels
-        )
+        idle = GaugeMetricFamily("tidegate_split_idle", "1 when the split is idle, 0 when not.", labels=labels)
         for split in list(self._measures.splits.values()):
             values = [self._measures.job, split.operator_id, split.split_id]
             records.add_metric(values, split.records)
@@ -156,9 +151,7 @@ class MeasuresCollector(Collector):
             "Duration of the last one.",
             checkpoints.last_duration_ms / 1000,
         )
-        yield self._gauge(
-            "checkpoint_last_size_bytes", "All files of the last one.", checkpoints.last_size_bytes
-        )
+        yield self._gauge("checkpoint_last_size_bytes", "All files of the last one.", checkpoints.last_size_bytes)
         yield self._gauge(
             "checkpoint_last_uploaded_bytes", "New files of the last one.", checkpoints.last_uploaded_bytes
         )

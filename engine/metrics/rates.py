@@ -129,9 +129,7 @@ def _shares(current: Mapping[str, Any], previous: Mapping[str, Any] | None) -> d
     }
 
 
-def _quantile(
-    current: Mapping[str, Any], previous: Mapping[str, Any] | None, name: str, q: float
-) -> float | None:
+def _quantile(current: Mapping[str, Any], previous: Mapping[str, Any] | None, name: str, q: float) -> float | None:
     histogram = current[name]
     if not histogram["count"]:
         return None

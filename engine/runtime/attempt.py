@@ -150,7 +150,7 @@ class Attempt:
         assert self.coordinator is not None
         beside = [spawn(self._measure())]
         for chain in self._plan.chains:
-            if chain.head.kind == "source" and not getattr(chain.head.what, "bounded", True):
+            if chain.head.kind == "source" and cast("Source[Any]", chain.head.what).finds_splits:
                 beside.append(spawn(self._look_for_splits(chain.head, chain.parallelism)))
         try:
             await self.coordinator.drive(spawn)

@@ -56,6 +56,7 @@ class SourceSubtask:
         splits: Sequence[SplitProgress],
         *,
         bounded: bool,
+        finds_splits: bool,
         poll_interval_ms: int,
         event_time: EventTime | None,
         own_timestamps: bool,
@@ -83,6 +84,7 @@ class SourceSubtask:
         self.merged = MIN_WATERMARK
         self.draining = False
         self._bounded = bounded
+        self._finds_splits = finds_splits
         self._poll_s = poll_interval_ms / 1000
         self._event_time = event_time
         self._own_timestamps = own_timestamps
@@ -172,7 +174,7 @@ class SourceSubtask:
         started = clock.monotonic()
         progress_or_none = None if self.draining else self._choose(started)
         if progress_or_none is None:
-            if self._bounded and not self._ended and not self.draining and self._exhausted:
+            if not self._finds_splits and not self._ended and not self.draining and self._exhausted:
                 await self._end()
                 return
             await self._check_idle(started)

@@ -292,6 +292,7 @@ class Worker:
                 for split, position in deployment.splits[node.name][subtask]
             ],
             bounded=source.bounded,
+            finds_splits=source.finds_splits,
             poll_interval_ms=source.poll_interval_ms,
             event_time=None if field is None else EventTime(field, settings.watermarks.max_ahead_ms),
             own_timestamps=settings.event_time is None and source.has_timestamps,

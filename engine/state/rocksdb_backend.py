@@ -122,17 +122,13 @@ class RocksDBStore:
 
     def create(self) -> None:
         """Open an empty database."""
-        directory = self._spec.directory
-        if (directory / "CURRENT").exists():
-            raise StateError(
-                f"{directory} already holds state: another process may be using it; "
-                "stop that process, or use another working directory"
-            )
+        self._refuse_used_directory()
         self._open()
 
     def restore(self, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> None:
         """Open a database with the key groups of the store."""
         spec = self._spec
+        self._refuse_used_directory()
         for snapshot, _ in snapshots:
             _refuse_unusable(spec, snapshot)
         conversions = [self._bound.conversions(snapshot) for snapshot, _ in snapshots]
@@ -147,7 +143,7 @@ class RocksDBStore:
             self._open()
             self._mark_restored(read_namespaces(folder))
         else:
-            self.create()
+            self._open()
             namespaces: Namespaces = {name: ([], []) for name in self._by_name}
             for _, folder, converts in wanted if self._by_name else ():
                 for name, found in copy_key_groups(self._memory, folder, spec, self._by_name, converts).items():
@@ -257,6 +253,14 @@ class RocksDBStore:
             # RocksDB gives no number to two files of one database.
             {name: name for name in files if name.endswith(".sst")},
         )
+
+    def _refuse_used_directory(self) -> None:
+        directory = self._spec.directory
+        if (directory / "CURRENT").exists():
+            raise StateError(
+                f"{directory} already holds state: another process may be using it; "
+                "stop that process, or use another working directory"
+            )
 
     def _open(self) -> None:
         if not self._by_name:

@@ -80,6 +80,8 @@ class ScriptedSource(Generic[T]):
         ValueError: no script, or a fetch size below 1.
     """
 
+    finds_splits = False
+    replayable = True
     has_timestamps = False
     poll_interval_ms = 1000
 

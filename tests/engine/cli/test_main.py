@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -52,7 +51,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("run missing.py", "missing.py: there is no such file"),
         ("run cli_app.py:topolgy", "did you mean 'topology'?"),
         ("run cli_app.py:topology --fast", "--fast"),
-        ("run cli_app.py:topology --parallelism many", "many"),
+        ("run cli_app.py:topology --parallelism many", "'--parallelism'"),
         ("run cli_app.py:topology --set retain", "--set retain: write KEY=VALUE"),
         ("run cli_app.py:topology --set retian=1", "unknown setting 'retian': did you mean 'retain'?"),
         ("run cli_app.py:topology --interval 1", "checkpoint_interval = '1': write a duration"),
@@ -171,22 +170,21 @@ def test_a_running_job_is_steered_and_stopped_from_another_process() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "limit"),
-    [(["-c", "import tidegate.engine"], 8), (["-m", "tidegate.engine.cli.main", "--help"], 12)],
-)
-def test_starting_is_quick(arguments: list[str], limit: int) -> None:
+@pytest.mark.parametrize("arguments", [["-c", "import tidegate.engine"], ["-m", "tidegate.engine.cli.main", "--help"]])
+def test_starting_is_quick(arguments: list[str], tmp_path: Path) -> None:
     """Measured against an empty interpreter on the same machine, so that a slow machine changes nothing."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ["PYTHONPYCACHEPREFIX"] = str(tmp_path)
 
-    def median(line: list[str]) -> float:
+    def quickest(line: list[str]) -> float:
         took = []
-        for _ in range(5):
+        for _ in range(6):
             started = time.perf_counter()
-            subprocess.run([sys.executable, *line], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([sys.executable, *line], check=True, stdout=subprocess.DEVNULL, env=environ)
             took.append(time.perf_counter() - started)
-        return statistics.median(took)
+        return min(took)
 
-    assert median(arguments) < limit * median(["-c", "pass"])
+    assert quickest(arguments) < 10 * quickest(["-c", "pass"])
 
 
 @pytest.mark.slow

@@ -73,8 +73,7 @@ def test_an_error_without_user_code_is_one_line(capsys: pytest.CaptureFixture[st
 
 def test_a_defect_of_ours_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """So that it can be reported."""
-    try:
+    with pytest.raises(RuntimeError) as raised:
         raise RuntimeError("unexpected")
-    except RuntimeError as error:
-        assert report(error) is ExitCode.FAILED
+    assert report(raised.value) is ExitCode.FAILED
     assert "Traceback" in capsys.readouterr().err
