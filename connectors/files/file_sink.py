@@ -272,7 +272,9 @@ def claim(settings: SinkSettings, context: SinkContext, anew: bool = False) -> O
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".new", path)
-    sync_folder(settings.staging)
+    # The folders may be new: their own entries must outlive a power failure too.
+    for folder in (settings.staging, settings.folder, os.path.dirname(os.path.abspath(settings.folder))):
+        sync_folder(folder)
     return owner
 
 

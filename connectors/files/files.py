@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from ...operators.time import Duration, duration_ms
@@ -39,6 +39,7 @@ class Files(Generic[T]):
         guarantee: of the sink.
         has_timestamps: files bring no timestamps of their own.
         replayable: files can be read again.
+        finds_splits: followed and watched paths may get new files.
     """
 
     type: Any
@@ -50,11 +51,10 @@ class Files(Generic[T]):
     _sink: SinkSettings
     has_timestamps: bool = False
     replayable: bool = True
+    finds_splits: bool = field(init=False)
 
-    @property
-    def finds_splits(self) -> bool:
-        """Followed and watched paths may get new files."""
-        return not self.bounded
+    def __post_init__(self) -> None:
+        self.finds_splits = not self.bounded
 
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         return await self._source.discover(known, context)

@@ -53,7 +53,7 @@ class OperatorMeasures:
         bytes_in: bytes read by a source.
         bytes_out: bytes written by a sink.
         errors: records that raised.
-        dead_letters: records sent to the side output `failed`.
+        dead_letters: those of them that were sent to the side output `failed`.
         late: late records.
         counters: whatever else the operator counts, by name.
         watermark_ms: the newest watermark; `MIN_WATERMARK` before the first.

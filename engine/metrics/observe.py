@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from ..clock import Clock
 from ..logs import OnEvent, json_events, log
 from .measures import JobMeasures
 from .rates import rates
-
-LOOP_LAG_PAUSE_S: Final = 0.1
 
 
 class Observed(Protocol):
@@ -43,14 +41,6 @@ async def observe(job: Observed, *, json: bool, live: bool, interval_s: float, s
             _report(pace, write)
     finally:
         _report(pace, write)
-
-
-async def measure_loop_lag(measures: JobMeasures, clock: Clock) -> None:
-    """Measure until cancelled how much later than asked the event loop comes back."""
-    while True:
-        before = clock.monotonic()
-        await clock.sleep(LOOP_LAG_PAUSE_S)
-        measures.event_loop_lag.add(clock.monotonic() - before - LOOP_LAG_PAUSE_S)
 
 
 class _Pace:

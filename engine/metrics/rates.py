@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from .histogram import quantile
+
+_PLACES: Final = {"source": 0, "sink": 2}
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class OperatorRates:
         backpressured: share of the time that they waited for receivers, 0 to 1.
         watermark_lag_ms: of the subtask that is furthest behind; None without a watermark.
         late: late records since the start of the job.
-        errors: records that raised, dead letters included, since the start of the job.
+        errors: records that raised since the start of the job, dead letters among them.
     """
 
     operator_id: str
@@ -42,7 +44,7 @@ class Rates:
     """A job between two snapshots.
 
     Attributes:
-        operators: in the order in which the job made them.
+        operators: sources first, sinks last, else in the order in which the job made them.
         records_per_s: records that the sources read per second.
         latency_p50_s, latency_p99_s: quantiles of the latencies of the interval; None when nothing was
         committed.
@@ -81,9 +83,10 @@ def rates(current: Mapping[str, Any], previous: Mapping[str, Any] | None, second
                 backpressured,
                 max(lags, default=None),
                 _sum(rows, "late"),
-                _sum(rows, "errors") + _sum(rows, "dead_letters"),
+                _sum(rows, "errors"),
             )
         )
+    operators.sort(key=lambda o: _PLACES.get(o.kind, 1))
     return Rates(
         tuple(operators),
         sum(o.in_per_s for o in operators if o.kind == "source"),

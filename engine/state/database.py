@@ -141,7 +141,7 @@ class Column:
         self._database = database
         self._family = family
         self._rocksdict = database.memory.rocksdict
-        self.handle = database.handle(self.name)
+        self.handle: Any = database.handle(self.name)
         self.attached = True
 
     def get(self, key: bytes) -> bytes | None:
@@ -157,12 +157,24 @@ class Column:
         options = self._rocksdict.ReadOptions()
         options.set_iterate_upper_bound(stop)
         with explained(self._database.path):
-            yield from self._family.items(from_key=start, read_opt=options)
+            last = start
+            for entry in self._family.items(from_key=start, read_opt=options):
+                yield entry
+                last = entry[0]
+            # That iterator ends without a word at a damaged block; this one says why it cannot go on.
+            check = self._family.iter(options)
+            check.seek(last)
+            if check.valid():
+                check.next()
+            check.status()
 
     def first(self) -> bytes | None:
         """The first key, or None when there is none."""
         with explained(self._database.path):
-            key: bytes | None = next(iter(self._family.keys()), None)
+            entries = self._family.iter()
+            entries.seek_to_first()
+            entries.status()
+            key: bytes | None = entries.key() if entries.valid() else None
             return key
 
     def ingest(self, paths: Sequence[Path]) -> None:
@@ -202,6 +214,8 @@ class Column:
         """Give back the column family."""
         if self.attached:
             self._family.close()
+            # The handle holds the database, and with it the lock, for as long as it lives.
+            self.handle = None
             self.attached = False
 
 
@@ -219,7 +233,7 @@ def explained(path: Path) -> Iterator[None]:
 def _explain(path: Path, error: Exception) -> StateError:
     text = " ".join(str(error).split())
     lower = text.lower()
-    if "lock" in lower:
+    if "lock file" in lower or "lock hold" in lower:
         remedy = "another process holds it: stop that process, or use another working directory"
     elif "no space" in lower:
         remedy = "the disk is full: free some space, or put the working directory elsewhere"

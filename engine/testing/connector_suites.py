@@ -50,6 +50,17 @@ class SourceSuite(ABC):
         """What the source is given."""
         return ManualSourceContext()
 
+    def test_the_description_answers_what_a_plan_asks(self) -> None:
+        """The attributes of the contract are there, and it fits on one line."""
+        source = self.source()
+        for name in ("bounded", "finds_splits", "replayable", "has_timestamps"):
+            assert isinstance(getattr(source, name, None), bool), f"the source must say {name}: True or False"
+        assert source.replayable, "this suite is for replayable sources"
+        assert source.poll_interval_ms > 0, "poll_interval_ms must be positive"
+        text = source.describe()
+        assert text, "describe() is empty"
+        assert "\n" not in text, f"describe() has several lines: {text!r}"
+
     def test_discover_is_stable(self) -> None:
         """Two descriptions find the same splits in the same order, and none that is known."""
 
@@ -166,12 +177,6 @@ class SourceSuite(ABC):
             await reader.close()
 
         _run(check())
-
-    def test_describe_is_one_line(self) -> None:
-        """A plan shows the description on one line."""
-        text = self.source().describe()
-        assert text, "describe() is empty"
-        assert "\n" not in text, f"describe() has several lines: {text!r}"
 
     async def _splits(self) -> list[tuple[Split, list[Any]]]:
         splits = await self.source().discover(self.context(), frozenset())

@@ -125,8 +125,9 @@ class ScriptedSource(Generic[T]):
 
     def release(self, splits: frozenset[str] | None = None) -> None:
         """Let splits go on from the `BARRIER` or `Pause` where they stand; all when None."""
-        for split_id in self._readers.keys() if splits is None else splits:
-            self._readers[split_id].release(split_id)
+        for split_id, reader in self._readers.items():
+            if splits is None or split_id in splits:
+                reader.release(split_id)
 
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         ids = [str(number) for number in range(len(self._scripts))]
@@ -171,9 +172,10 @@ class ScriptedReader(Generic[T]):
         self._source._readers[split.id] = self
 
     async def read(self, split_id: str, limit: int) -> Fetch[T]:
-        script, start = self._source._scripts[int(split_id)], self._next[split_id]
+        script = self._source._scripts[int(split_id)]
         if self._waits(split_id):
-            return Fetch([], start)
+            return Fetch([], self._next[split_id])
+        start = self._past_crashes(split_id, script)
         if start == len(script):
             return Fetch([], start, end=self._source.bounded)
         first = script[start]
@@ -188,17 +190,21 @@ class ScriptedReader(Generic[T]):
         stop = self._next[split_id] = start + len(values)
         return Fetch(values, stop, positions=range(start, stop))
 
+    def _past_crashes(self, split_id: str, script: Sequence[T | Marker | Pause]) -> int:
+        index, crashed = self._next[split_id], self._source._crashed
+        while index < len(script) and script[index] is CRASH:
+            if (split_id, index) not in crashed:
+                crashed.add((split_id, index))
+                raise ScriptedCrash(f"the script of split {split_id} crashes at {index}")
+            index += 1
+        self._next[split_id] = index
+        return index
+
     def _marker(self, split_id: str, index: int, marker: Marker | Pause) -> Fetch[T]:
         if marker is END:
             return Fetch([], index, end=True)
         # The offset is the one behind the marker: whoever restores from here goes on.
         self._next[split_id] = index + 1
-        if marker is CRASH:
-            if (split_id, index) not in self._source._crashed:
-                self._source._crashed.add((split_id, index))
-                raise ScriptedCrash(f"the script of split {split_id} crashes at {index}")
-            self._context.wake()
-            return Fetch([], index + 1)
         self._stands[split_id] = marker
         if isinstance(marker, Pause) and marker.seconds is not None:
             self._until_ms[split_id] = self._context.now_ms() + marker.seconds * 1000
@@ -250,7 +256,7 @@ async def run_script(
                         # Given up with its attempt: the next attempt comes here again.
                         with suppress(CheckpointError):
                             await job.checkpoint()
-                        source.release(splits & source.at_barrier)
+                        source.release(splits)
 
             taking = group.create_task(take_checkpoints())
             try:

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import logging
-from contextlib import suppress
 from io import StringIO
 
 import pytest
 from tidegate.engine.metrics import JobMeasures
-from tidegate.engine.metrics.observe import measure_loop_lag, observe
+from tidegate.engine.metrics.observe import observe
 from tidegate.engine.testing.clock import ManualClock
 
 
@@ -63,20 +62,3 @@ async def test_on_a_terminal_a_table_is_drawn() -> None:
     stream = StringIO()
     await watch(FakeJob(), ManualClock(), stream, json=False, live=True)
     assert "nothing to read" in stream.getvalue()
-
-
-async def test_the_lag_of_the_event_loop_is_what_a_sleep_took_too_long() -> None:
-    """A clock that jumps further than asked is a loop that was held up."""
-    job, clock = JobMeasures("flights"), ManualClock()
-
-    async def measure() -> None:
-        with suppress(asyncio.CancelledError):
-            await measure_loop_lag(job, clock)
-
-    async with asyncio.TaskGroup() as group:
-        measuring = group.create_task(measure())
-        await settle()
-        clock.advance(0.5)
-        await settle()
-        measuring.cancel()
-    assert job.event_loop_lag.sum_s == pytest.approx(0.4)

@@ -98,7 +98,7 @@ def test_equal_schemas_need_no_conversion() -> None:
 def test_a_higher_version_needs_an_upgrade_function() -> None:
     """Also when the type is the same: the meaning has changed."""
     old, new = StateSchema("s", "keyed", 1, ("int",)), StateSchema("s", "keyed", 2, ("int",))
-    with pytest.raises(StateTypeError, match="version 1 is now version 2"):
+    with pytest.raises(StateTypeError, match="version 1 is now 2"):
         _convert(old, new)
     convert = _convert(old, new, upgrade=lambda version, value: value + version)
     assert convert(msgspec.msgpack.encode(5)) == 6
