@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from ..operators.batch import Batch
 from .source import ConnectorError
 
-T_contra = TypeVar("T_contra", contravariant=True)
+T = TypeVar("T")
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 
@@ -48,14 +48,14 @@ class SinkContext(Protocol):
         ...
 
 
-class SinkWriter(Protocol[T_contra]):
+class SinkWriter(Protocol[T]):
     """The running thing, one per subtask and attempt. Methods are called from one asyncio task, never two at once."""
 
     async def open(self) -> None:
         """Called once, after `Sink.recover` has returned."""
         ...
 
-    async def write(self, batch: Batch[T_contra]) -> None:
+    async def write(self, batch: Batch[T]) -> None:
         """Take a batch, in order. May wait: that is backpressure. When it raises, the job fails and restores."""
         ...
 
@@ -71,7 +71,7 @@ class SinkWriter(Protocol[T_contra]):
         ...
 
 
-class Sink(Protocol[T_contra]):
+class Sink(Protocol[T]):
     """The description: validated settings, no connection. Shared by all subtasks; must not change.
 
     Attributes:
@@ -81,7 +81,7 @@ class Sink(Protocol[T_contra]):
 
     guarantee: Guarantee
 
-    def writer(self, context: SinkContext) -> SinkWriter[T_contra]:
+    def writer(self, context: SinkContext) -> SinkWriter[T]:
         """A new writer, without opening anything."""
         ...
 

@@ -59,9 +59,7 @@ class OperatorError(JobError):
         offset: the record's position in the split; None where the source gives none.
     """
 
-    def __init__(
-        self, operator_id: str, error: BaseException, split_id: str | None = None, offset: Any = None
-    ) -> None:
+    def __init__(self, operator_id: str, error: BaseException, split_id: str | None = None, offset: Any = None) -> None:
         self.operator_id = operator_id
         self.split_id = split_id
         self.offset = offset

@@ -46,9 +46,7 @@ def guarantees(plan: Plan) -> list[str]:
     for node in plan.topology.nodes:
         if node.kind != "sink":
             continue
-        weak = [
-            source.name for source in sources_of(node) if not cast("Source[Any]", source.what).replayable
-        ]
+        weak = [source.name for source in sources_of(node) if not cast("Source[Any]", source.what).replayable]
         guarantee = getattr(node.what, "guarantee", "at_least_once")
         if weak:
             found.append(

@@ -290,10 +290,12 @@ class Job:
                 finally:
                     await asyncio.shield(attempt.clean_up())
         finally:
-            if folder is not None:
-                await asyncio.shield(self._executor.run(_remove, folder))
-            if storage is not None:
-                storage.unlock()
+            try:
+                if folder is not None:
+                    await asyncio.shield(self._executor.run(_remove, folder))
+            finally:
+                if storage is not None:
+                    storage.unlock()
 
 
 def start(
@@ -351,5 +353,3 @@ def _working_directory(config: RunConfig, job: str) -> Path:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-
-

@@ -56,9 +56,7 @@ class Stream(Generic[T]):
 
     # ------------------------------------------------------------ record by record
 
-    def map(
-        self, function: Callable[[T], U], *, name: str | None = None, on_error: OnError = "fail"
-    ) -> Stream[U]:
+    def map(self, function: Callable[[T], U], *, name: str | None = None, on_error: OnError = "fail") -> Stream[U]:
         """Each record turned into another: see `Map`."""
         return self._then(Map(function, on_error=on_error), name, record_type=_returns(function))
 
@@ -199,7 +197,9 @@ class Stream(Generic[T]):
     ) -> KeyedStream[Any, T]:
         """The records under keys: see `KeyBy`. `key_type` is needed for keys that are not str, int, bytes,
         bool, None or tuples of these."""
-        stream = self._then(KeyBy(key, on_error=on_error), name, record_type=self.record_type)
+        stream = self._then(
+            KeyBy(key, on_error=on_error, record_type=self.record_type), name, record_type=self.record_type
+        )
         edge = stream._edges[0]
         return KeyedStream(self._topology, [Edge(edge.upstream, keyed=True)], key_type)
 
@@ -281,9 +281,7 @@ class KeyedStream(Stream[T], Generic[K, T]):
         operator = KeyedAggregate(aggregates, emit_every_ms=every_ms, record_type=self.record_type)
         return self._keyed_then(operator, name, operator.result_type)
 
-    def reduce(
-        self, function: Callable[[T, T], T], *, name: str | None = None, type: Any = None
-    ) -> KeyedStream[K, T]:
+    def reduce(self, function: Callable[[T, T], T], *, name: str | None = None, type: Any = None) -> KeyedStream[K, T]:
         """The records of a key so far, put together: one updated value per record: see `Reduce`."""
         return self._keyed_then(Reduce(function, type=type or self.record_type), name, self.record_type)
 

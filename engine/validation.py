@@ -87,12 +87,12 @@ def _operator(node: Node, operator: Operator[object, object]) -> list[str]:
     if operator.keyed and not all(edge.keyed for edge in node.inputs):
         problems.append(f"{node.word} {node.name!r} needs a keyed stream: put .key_by(...) before it")
     if operator.needs_event_time:
-        for source in sources_of(node):
-            if not source.has_event_time:
-                problems.append(
-                    f"{node.word} {node.name!r} needs event time, but source {source.name!r} has none: "
-                    f"pass event_time= to topology.source({source.name!r}, ...)"
-                )
+        problems += [
+            f"{node.word} {node.name!r} needs event time, but source {source.name!r} has none: "
+            f"pass event_time= to topology.source({source.name!r}, ...)"
+            for source in sources_of(node)
+            if not source.has_event_time
+        ]
     if operator.emits_only_on_watermark and not operator.needs_event_time:
         unbounded = [s for s in sources_of(node) if not getattr(s.what, "bounded", True)]
         problems += [

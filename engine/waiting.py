@@ -48,10 +48,11 @@ def _source(source: SourceSubtask, now: float) -> list[str]:
     waiting = [progress for progress in source.splits.values() if not progress.ended]
     if not waiting:
         return []
-    reasons = []
-    for progress in waiting:
-        if progress.records == 0:
-            reasons.append(f"{source.name}: split {progress.split.id} has given no record yet")
+    reasons = [
+        f"{source.name}: split {progress.split.id} has given no record yet"
+        for progress in waiting
+        if progress.records == 0
+    ]
     lowest = min(waiting, key=lambda progress: progress.watermark.watermark_ms)
     mark = lowest.watermark.watermark_ms
     if mark == MIN_WATERMARK and lowest.records > 0:

@@ -219,8 +219,11 @@ def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
             update.append(f"{variable} = read{number}(value)")
         elif field is not None:
             update.append(f"{variable} = {field_source(field, mapping)}")
-        update.append(f"if {variable} is not None:")
-        update += [f"    {line}" for line in added]
+        if layout.never_none(field):
+            update += added
+        else:
+            update.append(f"if {variable} is not None:")
+            update += [f"    {line}" for line in added]
     merged = [_written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.merge_code]
     copied = [f"acc.{name}" for name in layout.marks]
     for placed in layout.parts:

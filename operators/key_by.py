@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 from .batch import Batch
 from .errors import FAILED, Failure, Guard, OnError, check_on_error, without
@@ -38,6 +38,7 @@ class KeyBy(Operator[T, T]):
         key: a function from value to key, a field name, or several field names. Keys must be hashable.
         on_error: what to do with a record that has no key: the function fails, the field is missing, the key
             is not hashable.
+        record_type: the type of the records, where it is known: plain fields then need no look at their values.
 
     Raises:
         ValueError: there is no field name or it is empty, or `on_error` is not a policy.
@@ -46,7 +47,7 @@ class KeyBy(Operator[T, T]):
     kind = "key_by"
     side_outputs = (FAILED,)
 
-    def __init__(self, key: Key[T], *, on_error: OnError = "fail") -> None:
+    def __init__(self, key: Key[T], *, on_error: OnError = "fail", record_type: Any = None) -> None:
         check_on_error(on_error)
         self.on_error = on_error
         self.key = key
@@ -59,6 +60,7 @@ class KeyBy(Operator[T, T]):
             if not self.fields or not all(isinstance(name, str) and name for name in self.fields):
                 raise ValueError(f"key_by({key!r}): give a function, a field name, or several field names")
             self._key_of = _one_by_one(self.fields, as_tuple=not isinstance(key, str))
+        self._always_hashable = _hashable_fields(record_type, self.fields)
 
     def open(self, context: OperatorContext) -> None:
         self._guard = Guard(self.on_error, context)
@@ -80,7 +82,7 @@ class KeyBy(Operator[T, T]):
             if not kept:
                 return None
             batch = batch.take(kept)
-        if not _HASHABLE.issuperset(map(type, keys)):
+        if not self._always_hashable and not _HASHABLE.issuperset(map(type, keys)):
             failures = _unhashable(keys)
             if failures:
                 self._guard.reject(batch, failures)
@@ -90,6 +92,17 @@ class KeyBy(Operator[T, T]):
                 batch = batch.take(kept)
                 keys = [keys[index] for index in kept]
         return batch.with_keys(keys)
+
+
+def _hashable_fields(record_type: Any, fields: tuple[str, ...] | None) -> bool:
+    """Whether the records' type says that the key can only be hashable."""
+    if fields is None or not isinstance(record_type, type):
+        return False
+    try:
+        hints = get_type_hints(record_type)
+    except (NameError, TypeError):
+        return False
+    return all(hints.get(field) in _HASHABLE for field in fields)
 
 
 def _one_by_one(fields: tuple[str, ...], as_tuple: bool) -> Callable[[Any], Any]:

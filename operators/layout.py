@@ -16,6 +16,8 @@ import msgspec
 from .agg import Aggregate
 from .parts import Part
 
+_PLAIN = frozenset({int, float, str, bool, bytes})
+
 
 @dataclass(frozen=True)
 class PlacedPart:
@@ -85,7 +87,7 @@ class Layout:
         for name in aggregates:
             _check_name(name, bounds)
         self.marks = dict(marks or {})
-        hints = _hints(record_type)
+        hints = self._hints = _hints(record_type)
         placed: list[PlacedAggregate] = []
         shared: dict[Any, PlacedPart] = {}
         taken: set[str] = set(self.marks)
@@ -130,6 +132,10 @@ class Layout:
         for placed in self.parts:
             groups.setdefault(... if placed.part.every_record else placed.field, []).append(placed)
         return list(groups.items())
+
+    def never_none(self, field: Any) -> bool:
+        """Whether the records' type says that a field always has a value."""
+        return isinstance(field, str) and self._hints.get(field) in _PLAIN
 
 
 def _check_name(name: str, bounds: Iterable[str]) -> None:

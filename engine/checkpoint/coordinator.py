@@ -257,9 +257,7 @@ class CheckpointCoordinator:
     async def acknowledge(self, report: SubtaskReport, failure: Exception | None) -> None:
         checkpoint_id = report.checkpoint_id
         # Before anything waits: the records behind these will not come again, whatever becomes of the checkpoint.
-        self._prepared += [
-            (checkpoint_id, sink, found) for sink, found in report.committables.items() if found
-        ]
+        self._prepared += [(checkpoint_id, sink, found) for sink, found in report.committables.items() if found]
         self._written.append((checkpoint_id, report.written))
         current = self._round
         try:
@@ -270,9 +268,7 @@ class CheckpointCoordinator:
         finally:
             await self._forget_files(report)
         if failure is not None:
-            outcome = self._tracker.decline(
-                checkpoint_id, report.subtask, f"{type(failure).__name__}: {failure}"
-            )
+            outcome = self._tracker.decline(checkpoint_id, report.subtask, f"{type(failure).__name__}: {failure}")
             if isinstance(outcome, Aborted):
                 self._abort(outcome.reason)
             return
@@ -405,9 +401,7 @@ class CheckpointCoordinator:
         restored = self._facts.restored_from
         in_use = {checkpoint_id} if restored is None else {checkpoint_id, restored}
         try:
-            await apply_retention(
-                self._storage, self._config.retain, in_use if self.completed < 2 else {checkpoint_id}
-            )
+            await apply_retention(self._storage, self._config.retain, in_use if self.completed < 2 else {checkpoint_id})
         except CheckpointError as error:
             self._on_event("retention_failed", {"reason": str(error)})
 

@@ -98,7 +98,7 @@ class Attempt:
         self.restored_from = None if manifest is None else manifest.checkpoint_id
         sinks = self._sinks()
         await self._recover_sinks(sinks, manifest if reading is self._storage else None)
-        splits = await deal_out_splits(self._plan, manifest, lambda node: self._context(node))
+        splits = await deal_out_splits(self._plan, manifest, self._context)
         self.coordinator = CheckpointCoordinator(
             self._facts(),
             self._config,
@@ -149,9 +149,11 @@ class Attempt:
     async def _drive(self, spawn: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         assert self.coordinator is not None
         beside = [spawn(self._measure())]
-        for chain in self._plan.chains:
-            if chain.head.kind == "source" and cast("Source[Any]", chain.head.what).finds_splits:
-                beside.append(spawn(self._look_for_splits(chain.head, chain.parallelism)))
+        beside += [
+            spawn(self._look_for_splits(chain.head, chain.parallelism))
+            for chain in self._plan.chains
+            if chain.head.kind == "source" and cast("Source[Any]", chain.head.what).finds_splits
+        ]
         try:
             await self.coordinator.drive(spawn)
         finally:
@@ -163,9 +165,7 @@ class Attempt:
         while True:
             before = self._clock.monotonic()
             await self._clock.sleep(_MEASURE_INTERVAL_S)
-            self._measures.event_loop_lag.add(
-                max(0.0, self._clock.monotonic() - before - _MEASURE_INTERVAL_S)
-            )
+            self._measures.event_loop_lag.add(max(0.0, self._clock.monotonic() - before - _MEASURE_INTERVAL_S))
             self.worker.update_measures()
 
     async def _look_for_splits(self, node: Node, parallelism: int) -> None:

@@ -215,4 +215,3 @@ class Chain:
     async def close_sinks(self) -> None:
         for sink in self._sinks:
             await sink.close()
-

@@ -7,6 +7,8 @@ from datetime import datetime
 from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
+import msgspec
+
 from ...operators.time import timestamp_ms
 
 EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
@@ -16,8 +18,10 @@ EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
 class EventTime:
     """Reads the event times of a source's records."""
 
-    def __init__(self, field: EventTimeField, max_ahead_ms: int | None) -> None:
+    def __init__(self, field: EventTimeField, max_ahead_ms: int | None, record_type: Any = None) -> None:
         self._field = field
+        # A decoder that checks the field's type need not be checked again.
+        self._always_int = isinstance(field, str) and _field_type(record_type, field) is int
         self._max_ahead_ms = max_ahead_ms
         self._read: Callable[[Any], Any] = attrgetter(field) if isinstance(field, str) else field
 
@@ -28,8 +32,7 @@ class EventTime:
             read = itemgetter(self._field)
         try:
             timestamps = list(map(read, values))
-            kinds = set(map(type, timestamps))
-            if kinds == {int} and not self._out_of_range(timestamps, now_ms):
+            if (self._always_int or set(map(type, timestamps)) == {int}) and not self._out_of_range(timestamps, now_ms):
                 return timestamps, {}
         except Exception:  # one by one, below: the good records must not suffer for the bad
             pass
@@ -79,3 +82,10 @@ class EventTime:
                     timestamp = moment
             timestamps.append(timestamp)
         return timestamps, bad
+
+
+def _field_type(record_type: Any, field: str) -> Any:
+    """The type that a Struct's decoder guarantees for a field; None where nothing does."""
+    if isinstance(record_type, type) and issubclass(record_type, msgspec.Struct):
+        return next((f.type for f in msgspec.structs.fields(record_type) if f.name == field), None)
+    return None

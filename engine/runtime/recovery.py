@@ -149,9 +149,7 @@ async def deal_out_splits(
         known: dict[str, tuple[Split, SplitPosition | None]] = {}
         if manifest is not None:
             for split_id, entry in manifest.sources.get(node.name, {}).items():
-                position = SplitPosition(
-                    entry.split, entry.offset, entry.ended, entry.watermark_ms, entry.records
-                )
+                position = SplitPosition(entry.split, entry.offset, entry.ended, entry.watermark_ms, entry.records)
                 known[split_id] = (entry.split, position)
         found: list[Split] = []
         if manifest is None or not manifest.finished or node.has_event_time:

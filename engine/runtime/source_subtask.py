@@ -32,9 +32,7 @@ class SplitProgress:
         self.offset: Offset = None if position is None else position.offset
         self.ended = position is not None and position.ended
         self.records = 0 if position is None else position.records
-        self.watermark = SplitWatermark(
-            watermarks, MIN_WATERMARK if position is None else position.watermark_ms
-        )
+        self.watermark = SplitWatermark(watermarks, MIN_WATERMARK if position is None else position.watermark_ms)
         self.measures = measures
         self.idle = False
         self.last_record: float = 0.0
@@ -104,6 +102,7 @@ class SourceSubtask:
         self._attempt = attempt
         self._on_fetch = on_fetch
         self._woken = asyncio.Event()
+        self._wakes = 0
         self._barriers: list[Barrier] = []
         self._found: list[Split] = []
         self._ended = False
@@ -135,6 +134,7 @@ class SourceSubtask:
 
     def wake(self) -> None:
         """Look again."""
+        self._wakes += 1
         for progress in self.splits.values():
             progress.parked_until = None
         self._woken.set()
@@ -238,6 +238,7 @@ class SourceSubtask:
 
     async def _read(self, progress: SplitProgress) -> int:
         """One fetch, through the chain; how many records it brought."""
+        wakes = self._wakes
         try:
             fetch = await self.reader.read(progress.split.id, self._pace.limit(self._size.limit))
         except Exception as error:
@@ -265,7 +266,7 @@ class SourceSubtask:
                     self._measures.records_out += len(batch)
                     for target in self._targets:
                         target.process(batch)
-        elif not fetch.end:
+        elif not fetch.end and wakes == self._wakes:
             progress.parked_until = arrived + self._poll_s
         if fetch.end:
             progress.measures.watermark_ms = progress.watermark.watermark_ms
@@ -315,9 +316,7 @@ class SourceSubtask:
         if self._wants_watermarks:
             running = progress.watermark.running(timestamps, batch.values)
             merged = self.merged
-            batch.watermarks = [
-                max(merged, mark if alone else min(mark, others)) for mark in running
-            ]
+            batch.watermarks = [max(merged, mark if alone else min(mark, others)) for mark in running]
         cuts = progress.watermark.advance(timestamps, batch.values)
         progress.measures.watermark_ms = progress.watermark.watermark_ms
         if not cuts:
@@ -378,9 +377,7 @@ class SourceSubtask:
     async def _raise_watermark(self, arrived: float) -> None:
         """Tell the merged watermark where it has risen."""
         merged = lowest(
-            (progress.watermark.watermark_ms, progress.idle)
-            for progress in self.splits.values()
-            if not progress.ended
+            (progress.watermark.watermark_ms, progress.idle) for progress in self.splits.values() if not progress.ended
         )
         if merged > self.merged:
             self._send_watermark(merged)

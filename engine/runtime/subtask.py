@@ -41,9 +41,7 @@ class Subtask:
         self._released = False
         self._aligning_since: float | None = None
         self._must_tell_idle = False
-        self._async_node = (
-            head if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
-        )
+        self._async_node = head if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
         self._async: AsyncOperator[Any, Any] | None = (
             head.operator if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
         )
@@ -76,9 +74,7 @@ class Subtask:
                 started = clock.monotonic()
                 backpressured = measures.backpressured_s
                 await self._take(*item)
-                measures.busy_s += (
-                    clock.monotonic() - started - (measures.backpressured_s - backpressured)
-                )
+                measures.busy_s += clock.monotonic() - started - (measures.backpressured_s - backpressured)
                 await clock.sleep(0)
         finally:
             chain.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from operator import sub
 
 from ...operators.time import MIN_WATERMARK
 from ...operators.watermarks import Watermarks, WatermarkStrategy
@@ -30,17 +29,23 @@ class SplitWatermark:
         """Take in a batch. The cuts it needs: (index, watermark) means that the records from `index` on must see
         `watermark`. `watermark_ms` is then the watermark after the batch."""
         if self._strategy is not None:
-            return self._cuts(timestamps, self._observed(timestamps, values))
+            return self._observed(timestamps, values)
         slack = self.slack_ms
-        before = self.watermark_ms
-        highest = max(timestamps)
-        self.watermark_ms = max(before, highest - slack)
-        if min(timestamps) > self.watermark_ms:
+        told = self.watermark_ms
+        after = self.watermark_ms = max(told, max(timestamps) - slack)
+        if min(timestamps) > after:
             return []
-        running = list(accumulate(timestamps, max, initial=before + slack))
-        if max(map(sub, running, timestamps)) < slack:
-            return []
-        return self._cuts(timestamps, [top - slack for top in running], before)
+        # Only these can stand behind a watermark, for none is higher than the last; they are few.
+        cuts = []
+        top, seen = told + slack, 0
+        for index in [i for i, timestamp in enumerate(timestamps) if timestamp <= after]:
+            if index > seen:
+                top = max(top, max(timestamps[seen:index]))
+                seen = index
+            if timestamps[index] <= top - slack and top - slack > told:
+                told = top - slack
+                cuts.append((index, told))
+        return cuts
 
     def running(self, timestamps: Sequence[int], values: Sequence[object]) -> list[int]:
         """For each record the watermark before it; call it before `advance`, which must then be given the same batch.
@@ -57,24 +62,16 @@ class SplitWatermark:
         if self.watermark_ms != MIN_WATERMARK:
             self.watermark_ms += milliseconds
 
-    def _observed(self, timestamps: Sequence[int], values: Sequence[object]) -> list[int]:
+    def _observed(self, timestamps: Sequence[int], values: Sequence[object]) -> list[tuple[int, int]]:
         assert self._strategy is not None
         observe = self._strategy.observe
-        marks = [observe(timestamp, value) for timestamp, value in zip(timestamps, values, strict=True)]
-        running = list(accumulate(marks, max, initial=self.watermark_ms))
-        self.watermark_ms = running[-1]
-        return running
-
-    @staticmethod
-    def _cuts(
-        timestamps: Sequence[int], running: Sequence[int], told: int = MIN_WATERMARK
-    ) -> list[tuple[int, int]]:
+        told = self.watermark_ms
         cuts = []
-        told = max(told, running[0])
-        for index, (timestamp, watermark) in enumerate(zip(timestamps, running, strict=False)):
-            if timestamp <= watermark and watermark > told:
-                cuts.append((index, watermark))
-                told = watermark
+        for index, (timestamp, value) in enumerate(zip(timestamps, values, strict=True)):
+            if timestamp <= self.watermark_ms and self.watermark_ms > told:
+                told = self.watermark_ms
+                cuts.append((index, told))
+            self.watermark_ms = max(self.watermark_ms, observe(timestamp, value))
         return cuts
 
 

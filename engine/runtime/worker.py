@@ -101,7 +101,9 @@ class Worker:
             for subtask in range(chain.parallelism):
                 await self._make_subtask(chain, subtask, deployment)
 
-    async def run(self, during: Callable[[Callable[[Coroutine[Any, Any, Any]], Any]], Coroutine[Any, Any, None]]) -> None:
+    async def run(
+        self, during: Callable[[Callable[[Coroutine[Any, Any, Any]], Any]], Coroutine[Any, Any, None]]
+    ) -> None:
         """Run all subtasks, and `during(spawn)` beside them, until `during` returns or anything fails. The state is
         closed in any case.
 
@@ -111,7 +113,7 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 self._background = group
-                for runner in (*self.sources, *self.subtasks):
+                for runner in self._runners:
                     group.create_task(runner.run(), name=runner.name)
                 group.create_task(self._supervise(during), name="coordinator")
         finally:
@@ -136,7 +138,7 @@ class Worker:
 
     def release(self) -> None:
         """Every subtask returns."""
-        for runner in (*self.sources, *self.subtasks):
+        for runner in self._runners:
             runner.release()
 
     def add_splits(self, operator_id: str, subtask: int, splits: Sequence[Split]) -> None:
@@ -146,9 +148,13 @@ class Worker:
                 source.add_splits(splits)
 
     @property
+    def _runners(self) -> list[SourceSubtask | Subtask]:
+        return [*self.sources, *self.subtasks]
+
+    @property
     def names(self) -> list[str]:
         """The names of all subtasks: who must acknowledge."""
-        return [runner.name for runner in (*self.sources, *self.subtasks)]
+        return [runner.name for runner in self._runners]
 
     def update_measures(self) -> None:
         """Bring the sizes of state up to date."""
@@ -286,15 +292,13 @@ class Worker:
             node.name,
             source.reader(context),
             [
-                SplitProgress(
-                    split, position, settings.watermarks, self._measures.split(node.name, split.id)
-                )
+                SplitProgress(split, position, settings.watermarks, self._measures.split(node.name, split.id))
                 for split, position in deployment.splits[node.name][subtask]
             ],
             bounded=source.bounded,
             finds_splits=source.finds_splits,
             poll_interval_ms=source.poll_interval_ms,
-            event_time=None if field is None else EventTime(field, settings.watermarks.max_ahead_ms),
+            event_time=None if field is None else EventTime(field, settings.watermarks.max_ahead_ms, source.type),
             own_timestamps=settings.event_time is None and source.has_timestamps,
             watermarks=settings.watermarks,
             on_error=on_error.then if isinstance(on_error, Retry) else on_error,
@@ -349,10 +353,7 @@ class Worker:
         deployment: Deployment,
     ) -> OperatorStore:
         stateful = sum(
-            chained.parallelism
-            for chained in self._plan.chains
-            for other in chained.nodes
-            if other.stateful
+            chained.parallelism for chained in self._plan.chains for other in chained.nodes if other.stateful
         )
         spec = StoreSpec(
             operator_id=node.name,
@@ -372,9 +373,7 @@ class Worker:
             return await self._executor.run(self._backend.create, spec)
         return await self._executor.run(self._backend.restore, spec, snapshots[subtask])
 
-    def _connector_context(
-        self, node: Node, chain: Chained, subtask: int, attempt: int
-    ) -> ConnectorContext:
+    def _connector_context(self, node: Node, chain: Chained, subtask: int, attempt: int) -> ConnectorContext:
         return ConnectorContext(
             node.name,
             self._job,
@@ -385,4 +384,3 @@ class Worker:
             self._executor,
             self._measures.operator(node.name, subtask, node.kind),
         )
-

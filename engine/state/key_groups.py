@@ -52,6 +52,7 @@ class KeyCodec:
     """
 
     def __init__(self, key_type: Any = None) -> None:
+        key_type = None if key_type is Any else key_type
         self.key_type = key_type
         self._decode = _decode
         if key_type is not None:

@@ -144,7 +144,9 @@ class BoundTables:
 
     def _table(self, descriptor: StateDescriptor[Any], kind: str, value_type: Any, map_key_type: Any) -> Any:
         name = descriptor.name
-        if self._descriptors.get(name) != descriptor:
+        declared = self._descriptors.get(name)
+        # Not equality: an operator may make its descriptors anew, upgrade function and all, whenever it is asked.
+        if type(declared) is not type(descriptor) or declared.schema_types != descriptor.schema_types:
             raise StateError(
                 f"operator {self._operator_id!r} asks for state {name!r}, which its states() do not return"
             )
@@ -158,7 +160,7 @@ class BoundTables:
         values = ValueCodec(value_type, where)
         ttl = getattr(descriptor, "ttl", None)
         ttl_ms = None if ttl is None else duration_ms(ttl)
-        map_keys = None if kind != "map" else KeyCodec(None if map_key_type is Any else map_key_type)
+        map_keys = None if kind != "map" else KeyCodec(map_key_type)
         texts = [] if map_keys is None else [schema_text(map_key_type)]
         if ttl_ms is None:
             texts.append(values.schema)

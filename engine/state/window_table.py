@@ -235,7 +235,7 @@ class RocksWindowTable:
 
     @property
     def memory_bytes(self) -> float:
-        """Estimated size of what is in memory and can be evicted: the list of the namespaces cannot, about 250 bytes each.
+        """Estimated size of what is in memory and can be evicted: the namespaces cannot, about 250 bytes each.
 
         With many namespaces they are not counted anew every time.
         """

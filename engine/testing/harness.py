@@ -235,9 +235,7 @@ class OperatorHarness(Generic[Out]):
         node.open()
         return node
 
-    def _open_store(
-        self, operator: Operator[Any, Any], snapshot: tuple[Any, Path] | None
-    ) -> OperatorStore | None:
+    def _open_store(self, operator: Operator[Any, Any], snapshot: tuple[Any, Path] | None) -> OperatorStore | None:
         descriptors = operator.states()
         if not descriptors and not operator.uses_timers:
             return None
@@ -339,5 +337,3 @@ class AsyncOperatorHarness(OperatorHarness[Out]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-

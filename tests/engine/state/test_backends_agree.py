@@ -208,7 +208,7 @@ def _compare(budget: int, steps: list[tuple[Any, ...]]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(st.sampled_from([1, 300, 2_000, 1 << 20]), st.lists(operations, max_size=60))
 def test_rocksdb_says_what_dicts_say(budget: int, steps: list[tuple[Any, ...]]) -> None:
     """Random operations, flushes, evictions down to nothing, restores and rescaling: every answer is the same."""

@@ -52,7 +52,7 @@ def test_builtin_values_come_back_under_any(value: Any) -> None:
 def test_a_struct_under_any_is_refused(stored: Any, value: Any) -> None:
     """It would come back as a dict."""
     codec = ValueCodec(stored, "state 's' of operator 'o'")
-    with pytest.raises(StateError, match="state 's' of operator 'o'.*declare its type"):
+    with pytest.raises(StateError, match=r"state 's' of operator 'o'.*declare its type"):
         codec.encode(value)
     with pytest.raises(StateError, match="declare its type"):
         codec.encode_many([value])
@@ -74,9 +74,9 @@ def test_a_type_that_cannot_be_stored_is_refused_when_declared() -> None:
 def test_a_value_that_is_not_of_the_type_is_an_error_that_names_the_state() -> None:
     """Both when it is written, where msgpack cannot, and when it is read."""
     codec = ValueCodec(int, "state 's'")
-    with pytest.raises(StateError, match="state 's'.*object"):
+    with pytest.raises(StateError, match=r"state 's'.*object"):
         codec.encode(object())
-    with pytest.raises(StateError, match="state 's'.*object"):
+    with pytest.raises(StateError, match=r"state 's'.*object"):
         codec.encode_many([1, object()])
     with pytest.raises(StateError, match="state 's'"):
         codec.decode(codec.encode("text"))

@@ -166,9 +166,7 @@ def test_a_failed_snapshot_leaves_the_store_working(tmp_path: Path) -> None:
     cluster.close()
 
 
-def test_a_full_disk_is_found_before_the_database_is_touched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_found_before_the_database_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The snapshot fails, the store goes on, and the next one succeeds when there is space again."""
     cluster = _cluster(tmp_path, KEYED)
     cluster.bind(KEYED, "a").put("a", [1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
@@ -26,7 +26,7 @@ class Reordered(msgspec.Struct, kw_only=True):
 
 class Node(msgspec.Struct, tag="node"):
     value: int
-    next: Optional["Node"] = None
+    next: Node | None = None
 
 
 class Positional(msgspec.Struct, array_like=True):

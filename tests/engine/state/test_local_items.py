@@ -1,0 +1,49 @@
+"""Local lists are dealt out evenly, in order, and once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tidegate.engine.errors import StateError
+from tidegate.engine.state.codec import ValueCodec
+from tidegate.engine.state.local_items import FILE, LocalItems, encode_local, restore_local
+
+
+def _items() -> dict[str, LocalItems]:
+    return {"calls": LocalItems(ValueCodec(int, "state 'calls'"))}
+
+
+@pytest.mark.parametrize("parallelism", [1, 2, 3, 7])
+def test_every_item_goes_to_one_subtask(tmp_path: Path, parallelism: int) -> None:
+    """Item i of all, in order of the old subtasks, goes to subtask i modulo the new parallelism."""
+    snapshots = []
+    for subtask, items in enumerate(([0, 1, 2], [], [3, 4])):
+        before = _items()
+        before["calls"].items = items
+        folder = tmp_path / str(subtask)
+        folder.mkdir()
+        (folder / FILE).write_bytes(encode_local(before))
+        snapshots.insert(0, (subtask, folder, {"calls": None}))
+    for subtask in range(parallelism):
+        after = _items()
+        restore_local(after, snapshots, subtask, parallelism)
+        assert after["calls"].items == list(range(subtask, 5, parallelism))
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """The remedy is an older checkpoint."""
+    (tmp_path / FILE).write_bytes(b"\xc1")
+    with pytest.raises(StateError, match="restore an older checkpoint") as caught:
+        restore_local(_items(), [(0, tmp_path, {"calls": None})], 0, 1)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_items_are_upgraded(tmp_path: Path) -> None:
+    """With the conversion of the snapshot that they come from."""
+    before = _items()
+    before["calls"].items = [1, 2, 3]
+    (tmp_path / FILE).write_bytes(encode_local(before))
+    after = _items()
+    restore_local(after, [(0, tmp_path, {"calls": lambda data: data[0] * 10})], 0, 1)
+    assert after["calls"].items == [10, 20, 30]
