@@ -103,6 +103,8 @@ class Sink(Protocol[T]):
         """What a plan shows. No credentials."""
         ...
 
+    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays.
+
 
 class SinkError(ConnectorError):
     """A sink cannot be opened, written or committed."""

@@ -49,8 +49,8 @@ class KeyedTable(Protocol[K, V]):
 
     live: dict[K, V]
     """The values touched since the last flush. Whatever stands here is written at the next barrier: an inner loop
-    may read, insert and change in place. The dict is replaced by no one: keep a reference for the whole batch, but
-    not over a barrier or the end of `process`."""
+    may read, insert and change in place. Keep a reference for the whole batch, but not over the end of `process`: at
+    barriers and evictions, which come between batches, it is replaced."""
 
     def load(self, key: K) -> V | None:
         """Bring the value of a key that is not in `live` into `live` and return it; None when there is none."""
@@ -103,7 +103,7 @@ class WindowTable(Protocol[K, V]):
         ...
 
     def take(self, namespace: int) -> dict[K, V]:
-        """All entries of a namespace, which is then empty."""
+        """All entries of a namespace, which is then empty; a live dict of it taken before is void."""
         ...
 
     def drop(self, namespace: int) -> None:

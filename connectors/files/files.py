@@ -78,6 +78,11 @@ class Files(Generic[T]):
     def describe(self) -> str:
         return self._shown
 
+    def at(self, path: Path) -> Files[T]:
+        """The same sink, writing into another folder: what `tidegate replay --sink NAME=path` asks for."""
+        folder = os.fspath(path)
+        return replace(self, _sink=replace(self._sink, folder=folder), _shown=f"{self._shown} at {folder!r}")
+
     def _refuse_file(self) -> None:
         if os.path.isfile(self._sink.folder):
             raise SinkError(

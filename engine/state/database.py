@@ -7,7 +7,7 @@ are bytes. The write-ahead log is off: the checkpoint is the log.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,18 @@ class Memory:
     Args:
         block_cache_bytes: for blocks read from disk.
         write_buffer_bytes: for what is written and not yet flushed, all databases together.
+        free_bytes: says how much space is left where a path is.
     """
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        block_cache_bytes: int,
+        write_buffer_bytes: int,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    ) -> None:
         import rocksdict
 
+        self.free_bytes = free_bytes
         self.rocksdict = rocksdict
         self._cache = rocksdict.Cache(block_cache_bytes)
         self._buffers = rocksdict.WriteBufferManager(write_buffer_bytes, False)
@@ -107,7 +114,7 @@ class Database:
         """
         with explained(self.path):
             unflushed = sum([column.unflushed_bytes for column in self._columns])
-            free = shutil.disk_usage(self.path).free
+            free = self.memory.free_bytes(self.path)
             if free < unflushed + _SPARE_BYTES:
                 raise StateError(
                     f"{self.path}: no space left on the disk: {unflushed + _SPARE_BYTES} bytes are needed and {free} "

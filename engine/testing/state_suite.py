@@ -54,7 +54,7 @@ class StateCluster:
         self._uses_timers = uses_timers
         self._key_type = key_type
         self._made = 0
-        self.stores = [backend.create(self._spec(0, 1))]
+        self.stores = [backend.create(self.spec(0, 1))]
 
     def store(self, key: Any) -> OperatorStore:
         """The store that owns a key, which is made the current key."""
@@ -94,7 +94,7 @@ class StateCluster:
             self._descriptors = descriptors
         self.stores = []
         for subtask in range(parallelism):
-            self.stores.append(self._backend.restore(self._spec(subtask, parallelism), snapshots))
+            self.stores.append(self._backend.restore(self.spec(subtask, parallelism), snapshots))
 
     def close(self) -> None:
         """Close all stores."""
@@ -105,7 +105,8 @@ class StateCluster:
         self._made += 1
         return self._folder / str(self._made)
 
-    def _spec(self, subtask: int, parallelism: int) -> StoreSpec:
+    def spec(self, subtask: int, parallelism: int) -> StoreSpec:
+        """What a store of the cluster is made from, with a directory of its own."""
         return StoreSpec(
             operator_id="operator",
             subtask=subtask,

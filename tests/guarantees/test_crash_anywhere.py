@@ -123,8 +123,8 @@ LEFT_BEHIND = {
 @pytest.mark.parametrize(
     ("kind", "config", "stride"),
     [
-        ("tumbling", {"state_backend": "dict"}, 5),
-        ("process", {"state_backend": "rocksdb"}, 11),
+        ("tumbling", {"state_backend": "dict"}, 7),
+        ("process", {"state_backend": "rocksdb"}, 19),
         ("map_async", {"state_backend": "dict", "parallelism": 2}, 17),
     ],
 )

@@ -50,7 +50,7 @@ def test_setting_none_clears() -> None:
 
 
 def test_a_value_changed_in_place_is_kept_after_set() -> None:
-    """Across a restore."""
+    """The stored object is what `get` returned."""
     state: ValueState[list[int]] = ValueState("v", list[int])
     cluster = StateCluster(DictBackend(), Path("unused"), [state])
     handle = cluster.bind(state, "a")

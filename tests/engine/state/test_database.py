@@ -100,3 +100,22 @@ def test_every_reason_has_a_remedy(reason: str, remedy: str, tmp_path: Path) -> 
         raise RuntimeError(reason)
     assert reason in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_full_disk_is_found_before_the_database_is_touched(tmp_path: Path) -> None:
+    """The flush fails, the database goes on, and the next flush succeeds when there is space again."""
+    free = [1000, 1 << 40]
+    memory = Memory(1 << 20, 1 << 20, free_bytes=lambda path: free.pop(0))
+    column = Column("c")
+    database = Database(memory, tmp_path, [column])
+    for key in (b"a", b"b"):
+        batch = database.batch()
+        batch.put(key, key, column.handle)
+        database.write(batch)
+        if key == b"a":
+            with pytest.raises(StateError, match="1000 are free"):
+                database.flush()
+    database.flush()
+    assert column.file_bytes > 0
+    assert column.get(b"a") == b"a"
+    database.close()
