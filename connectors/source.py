@@ -95,7 +95,9 @@ class SourceContext(Protocol):
     attempt: int
 
     def blocking(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        """Run a function that waits (disk, a client library) in the engine's executor. The only way to use a thread."""
+        """Run a function that waits (disk, a client library) in the engine's executor. The only way to use a thread. It may
+        begin before it is awaited, so a reader can have the next piece fetched while this one is worked on; what was asked
+        for must be awaited, in `close` at the latest."""
         ...
 
     def now_ms(self) -> int:

@@ -52,8 +52,8 @@ class PlainFile:
         self._line = (0, 1)
 
     def read(self, position: int, size: int) -> Chunk:
-        self._file.seek(position)
-        data = self._file.read(size)
+        # Without moving the file's own position: the next piece may be read while a line is counted.
+        data = os.pread(self._file.fileno(), size, position)
         return Chunk(data, len(data) < size, None, self.stat().st_size)
 
     def fingerprint(self, size: int) -> str | None:

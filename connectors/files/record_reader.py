@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -53,6 +55,7 @@ class RecordReader:
         self._settings = settings
         self._kind = compression_of(path, settings.compression)
         self._raw: RawFile | None = None
+        self._ahead: tuple[int, Awaitable[Chunk]] | None = None
         self._begin: int = split.where.get("start", 0)
         self._stop: int | None = split.where.get("end")
         # A range begins with the first line that starts in it, which is found at the first read.
@@ -248,7 +251,8 @@ class RecordReader:
         rest = len(self._buffer) - self._at
         most = self._settings.max_record_bytes + 5
         position = self.position
-        chunk = await self._chunk(position, min(max(_READ_AHEAD_BYTES, 2 * rest), most))
+        size = min(max(_READ_AHEAD_BYTES, 2 * rest), most)
+        chunk = await self._chunk_behind(position, self._buffer[self._at :], size)
         data = chunk.data
         if not self.follows:
             self._refuse_shorter(chunk.size)
@@ -310,12 +314,40 @@ class RecordReader:
 
     async def _chunk(self, position: int, size: int) -> Chunk:
         assert self._raw is not None
+        await self._drop_ahead()
         chunk: Chunk = await self._blocking(self._raw.read, position, size)
         return chunk
 
+    async def _chunk_behind(self, position: int, rest: bytes, size: int) -> Chunk:
+        """The bytes from `position` on, of which `rest` is at hand; while they are worked on, those behind are read."""
+        assert self._raw is not None
+        behind = position + len(rest)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == behind:
+            read: Chunk = await self._told(ahead[1])
+            chunk = Chunk(rest + read.data, read.end, read.damage, read.size)
+        else:
+            if ahead is not None:
+                await self._told(ahead[1])
+            chunk = await self._chunk(position, size)
+        if not chunk.end and not self.follows and isinstance(self._raw, PlainFile):
+            next_position = position + len(chunk.data)
+            awaitable = self._context.blocking(self._raw.read, next_position, _READ_AHEAD_BYTES)
+            self._ahead = next_position, awaitable
+        return chunk
+
+    async def _drop_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            with suppress(SourceError):  # whoever needs those bytes will ask, and be told, again
+                await self._told(ahead[1])
+
     async def _blocking(self, function: Any, *args: Any) -> Any:
+        return await self._told(self._context.blocking(function, *args))
+
+    async def _told(self, working: Awaitable[Any]) -> Any:
         try:
-            return await self._context.blocking(function, *args)
+            return await working
         except FileNotFoundError as error:
             raise SourceError(
                 f"{self.path}: the file is gone. Put it back, or start without the checkpoint that names it",
@@ -329,6 +361,7 @@ class RecordReader:
         return None if end is None else Lag(n_bytes=max(0, end - self.position))
 
     async def close(self) -> None:
+        await self._drop_ahead()
         raw, self._raw = self._raw, None
         if raw is not None:
             raw.close()

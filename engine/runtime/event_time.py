@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,22 @@ from ...operators.time import timestamp_ms
 
 EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
 """A field name (attribute, or key of a dict), or a function of the record; it gives milliseconds or a `datetime`."""
+
+
+class Times(NamedTuple):
+    """The event times of a batch.
+
+    Attributes:
+        timestamps: one per record; 0 for one that has none that can be used.
+        lowest: of them all.
+        highest: of them all.
+        bad: index → reason, for the records that have none that can be used.
+    """
+
+    timestamps: list[int]
+    lowest: int
+    highest: int
+    bad: dict[int, str]
 
 
 class EventTime:
@@ -25,30 +41,31 @@ class EventTime:
         self._max_ahead_ms = max_ahead_ms
         self._read: Callable[[Any], Any] = attrgetter(field) if isinstance(field, str) else field
 
-    def extract(self, values: Sequence[Any], now_ms: int) -> tuple[list[int], dict[int, str]]:
-        """One timestamp per value, and index → reason for those that have none that can be used (their timestamp is 0)."""
+    def extract(self, values: Sequence[Any], now_ms: int) -> Times:
+        """The event times of records."""
         read = self._read
         if isinstance(self._field, str) and type(values[0]) is dict:
             read = itemgetter(self._field)
         try:
             timestamps = list(map(read, values))
-            if (self._always_int or set(map(type, timestamps)) == {int}) and not self._out_of_range(timestamps, now_ms):
-                return timestamps, {}
+            if self._always_int or set(map(type, timestamps)) == {int}:
+                lowest, highest = min(timestamps), max(timestamps)
+                if self._in_range(lowest, highest, now_ms):
+                    return Times(timestamps, lowest, highest, {})
         except Exception:  # one by one, below: the good records must not suffer for the bad
             pass
         return self._one_by_one(read, values, now_ms)
 
-    def check(self, timestamps: Sequence[int], now_ms: int) -> dict[int, str]:
-        """Index → reason for the timestamps that cannot be used, where the source brings its own."""
-        if not self._out_of_range(timestamps, now_ms):
-            return {}
+    def check(self, timestamps: list[int], now_ms: int) -> Times:
+        """The event times that the source brings itself."""
+        lowest, highest = min(timestamps), max(timestamps)
+        if self._in_range(lowest, highest, now_ms):
+            return Times(timestamps, lowest, highest, {})
         reasons = ((i, self._reason(timestamp, now_ms)) for i, timestamp in enumerate(timestamps))
-        return {i: reason for i, reason in reasons if reason is not None}
+        return Times(timestamps, lowest, highest, {i: reason for i, reason in reasons if reason is not None})
 
-    def _out_of_range(self, timestamps: Sequence[int], now_ms: int) -> bool:
-        if min(timestamps) < 0:
-            return True
-        return self._max_ahead_ms is not None and max(timestamps) > now_ms + self._max_ahead_ms
+    def _in_range(self, lowest: int, highest: int, now_ms: int) -> bool:
+        return lowest >= 0 and (self._max_ahead_ms is None or highest <= now_ms + self._max_ahead_ms)
 
     def _reason(self, timestamp: int, now_ms: int) -> str | None:
         if timestamp < 0:
@@ -60,9 +77,7 @@ class EventTime:
             )
         return None
 
-    def _one_by_one(
-        self, read: Callable[[Any], Any], values: Sequence[Any], now_ms: int
-    ) -> tuple[list[int], dict[int, str]]:
+    def _one_by_one(self, read: Callable[[Any], Any], values: Sequence[Any], now_ms: int) -> Times:
         timestamps: list[int] = []
         bad: dict[int, str] = {}
         for index, value in enumerate(values):
@@ -81,7 +96,7 @@ class EventTime:
                 else:
                     timestamp = moment
             timestamps.append(timestamp)
-        return timestamps, bad
+        return Times(timestamps, min(timestamps), max(timestamps), bad)
 
 
 def _field_type(record_type: Any, field: str) -> Any:

@@ -287,26 +287,28 @@ class SourceSubtask:
         batch: Batch[Any] = Batch(
             fetch.values, fetch.timestamps, fetch.keys, None, Origin(progress.split.id, fetch.positions)
         )
+        if self._event_time is None:
+            return [(batch, None)]
         now_ms = self._clock.now_ms()
-        if self._event_time is not None:
-            if self._own_timestamps and fetch.timestamps is not None:
-                bad = self._event_time.check(fetch.timestamps, now_ms)
-            else:
-                batch.timestamps, bad = self._event_time.extract(fetch.values, now_ms)
-            if bad:
-                self._reject(
-                    progress,
-                    [(repr(fetch.values[i]).encode(), reason, batch.locate(i)[1]) for i, reason in bad.items()],
-                )
-                batch = batch.select([i not in bad for i in range(len(batch))])
+        if self._own_timestamps and fetch.timestamps is not None:
+            times = self._event_time.check(fetch.timestamps, now_ms)
+        else:
+            times = self._event_time.extract(fetch.values, now_ms)
+        batch.timestamps = times.timestamps
+        first, last = times.lowest, times.highest
+        if times.bad:
+            self._reject(
+                progress,
+                [(repr(fetch.values[i]).encode(), reason, batch.locate(i)[1]) for i, reason in times.bad.items()],
+            )
+            batch = batch.select([i not in times.bad for i in range(len(batch))])
+        if self._until_ms is not None and last >= self._until_ms:
+            batch = self._before(progress, batch, self._until_ms)
         timestamps = batch.timestamps
-        if timestamps is None or not timestamps:
-            return [(batch, None)] if len(batch) else []
-        if self._until_ms is not None and max(timestamps) >= self._until_ms:
-            batch = self._before(progress, batch, timestamps, self._until_ms)
-            timestamps = batch.timestamps
-            if not timestamps:
-                return []
+        if not timestamps:
+            return []
+        if len(batch) < len(times.timestamps):
+            first, last = min(timestamps), max(timestamps)
         others = lowest(
             (other.watermark.watermark_ms, other.idle)
             for other in self.splits.values()
@@ -317,7 +319,7 @@ class SourceSubtask:
             running = progress.watermark.running(timestamps, batch.values)
             merged = self.merged
             batch.watermarks = [max(merged, mark if alone else min(mark, others)) for mark in running]
-        cuts = progress.watermark.advance(timestamps, batch.values)
+        cuts = progress.watermark.advance(timestamps, batch.values, first, last)
         progress.measures.watermark_ms = progress.watermark.watermark_ms
         if not cuts:
             return [(batch, None)]
@@ -334,9 +336,10 @@ class SourceSubtask:
         return pieces
 
     @staticmethod
-    def _before(progress: SplitProgress, batch: Batch[Any], timestamps: list[int], until_ms: int) -> Batch[Any]:
+    def _before(progress: SplitProgress, batch: Batch[Any], until_ms: int) -> Batch[Any]:
         """The records before `until_ms`; the split ends once its watermark says that no more of them will come."""
-        if max(timestamps) - until_ms >= progress.watermark.slack_ms:
+        timestamps = batch.timestamps or []
+        if timestamps and max(timestamps) - until_ms >= progress.watermark.slack_ms:
             progress.ended = True
         return batch.select([timestamp < until_ms for timestamp in timestamps])
 

@@ -25,15 +25,17 @@ class SplitWatermark:
             if restored_ms != MIN_WATERMARK:
                 self._strategy.restore(restored_ms)
 
-    def advance(self, timestamps: Sequence[int], values: Sequence[object]) -> list[tuple[int, int]]:
-        """Take in a batch. The cuts it needs: (index, watermark) means that the records from `index` on must see
+    def advance(
+        self, timestamps: Sequence[int], values: Sequence[object], lowest: int, highest: int
+    ) -> list[tuple[int, int]]:
+        """Take in a batch, whose lowest and highest timestamps are known. The cuts it needs: (index, watermark) means that the records from `index` on must see
         `watermark`. `watermark_ms` is then the watermark after the batch."""
         if self._strategy is not None:
             return self._observed(timestamps, values)
         slack = self.slack_ms
         told = self.watermark_ms
-        after = self.watermark_ms = max(told, max(timestamps) - slack)
-        if min(timestamps) > after:
+        after = self.watermark_ms = max(told, highest - slack)
+        if lowest > after:
             return []
         # Only these can stand behind a watermark, for none is higher than the last; they are few.
         cuts = []

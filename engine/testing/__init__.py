@@ -4,7 +4,7 @@ from .clock import ManualClock
 from .connector_suites import SinkSuite, SourceSuite
 from .contexts import ManualSinkContext, ManualSourceContext
 from .harness import AsyncOperatorHarness, OperatorHarness
-from .scripted import BARRIER, CRASH, END, Pause, ScriptedSource
+from .scripted import BARRIER, CRASH, END, Pause, ScriptedCrash, ScriptedSource, run_script
 from .state_suite import StateBackendSuite
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "ManualSourceContext",
     "OperatorHarness",
     "Pause",
+    "ScriptedCrash",
     "ScriptedSource",
     "SinkSuite",
     "SourceSuite",
     "StateBackendSuite",
+    "run_script",
 ]

@@ -118,10 +118,16 @@ class ScriptedSource(Generic[T]):
 
     @property
     def at_barrier(self) -> frozenset[str]:
-        """The splits that stand at a `BARRIER` and give nothing until `release` names them."""
-        return frozenset(
-            split_id for split_id, reader in self._readers.items() if reader.stands_at(split_id) is BARRIER
-        )
+        """The splits that stand at a `BARRIER`."""
+        return frozenset(split_id for split_id, marker in self._standing() if marker is BARRIER)
+
+    @property
+    def at_pause(self) -> frozenset[str]:
+        """The splits that stand at a `Pause`."""
+        return frozenset(split_id for split_id, marker in self._standing() if isinstance(marker, Pause))
+
+    def _standing(self) -> list[tuple[str, Marker | Pause | None]]:
+        return [(split_id, reader.stands_at(split_id)) for split_id, reader in self._readers.items()]
 
     def release(self, splits: frozenset[str] | None = None) -> None:
         """Let splits go on from the `BARRIER` or `Pause` where they stand; all when None."""

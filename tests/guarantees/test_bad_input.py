@@ -101,7 +101,7 @@ async def test_a_bad_line_fails_the_job_with_its_place(kind, tmp_path):
     topology, _, _ = _topology(path, Reading, "fail")
     with pytest.raises(RecordError, match=r"'readings'.*bad record at .*on_error=") as caught:
         await _run(topology)
-    assert "4" in str(caught.value.position) or caught.value.position
+    assert caught.value.position is not None
 
 
 @pytest.mark.parametrize("at", ["yesterday", 1.5, None, True, [1], -1, 10**30, NOW_MS * 1000])

@@ -1,0 +1,48 @@
+"""One side of one scenario, measured in this process: `python -m benchmarks.measure SCENARIO SIDE …`.
+
+The last line on stdout is the result, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from .scenario import Figures, Scenario, Setup, load
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description=__doc__)
+    parser.add_argument("scenario")
+    parser.add_argument("side")
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--bids", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--spawned-ns", type=int, default=0)
+    parser.add_argument("--core", type=int, help="run on this core only")
+    given = parser.parse_args()
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
+    scenario = load(given.scenario)
+    setup = Setup(given.events, given.bids, given.work, given.spawned_ns)
+    figures = scenario.sides[given.side](setup)
+    finish(scenario, given.side, figures)
+
+
+def finish(scenario: Scenario, side: str, figures: Figures) -> None:
+    """Print the result with what is known of the whole process; a side that is to be killed dies here."""
+    from .stopwatch import cpu_s, peak_rss_bytes
+
+    figures |= {"process_cpu_s": cpu_s(), "peak_rss_mb": peak_rss_bytes() / 1e6}
+    print(json.dumps(figures))
+    sys.stdout.flush()
+    if side in scenario.killed:
+        os.kill(os.getpid(), 9)
+
+
+if __name__ == "__main__":
+    main()

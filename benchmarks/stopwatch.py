@@ -1,0 +1,66 @@
+"""Time and CPU time of the work alone, and a job run under them."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+from tidegate.engine import RunConfig, Topology, run
+
+from .scenario import Figures
+
+
+class Stopwatch:
+    """Started when the work begins, read when it is done."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin here."""
+        self._wall = time.perf_counter()
+        self._cpu = cpu_s()
+
+    def read(self) -> Figures:
+        """`run_s`, and `cpu_s` of all threads of this process, since the start."""
+        return {"run_s": time.perf_counter() - self._wall, "cpu_s": cpu_s() - self._cpu}
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process so far, user and system, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has had resident."""
+    try:
+        # What getrusage says may include the process that this one was forked from.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024
+
+
+def time_job(topology: Topology, config: RunConfig) -> Figures:
+    """Run a topology to its end, as `run` does it for a user. Timed from the moment it runs; `start_s` is the time from
+    the call to there, and `checkpoints` counts those that were completed."""
+    watch = Stopwatch()
+    facts: Figures = {"checkpoints": 0}
+
+    def note(event: str, _: dict[str, Any]) -> None:
+        if event == "job_running":
+            facts["start_s"] = watch.read()["run_s"]
+            watch.start()
+        elif event == "checkpoint_completed":
+            facts["checkpoints"] += 1
+
+    run(topology, config, live=False, stream=io.StringIO(), on_event=note)
+    return watch.read() | facts
