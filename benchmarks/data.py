@@ -7,7 +7,7 @@ every five seconds other auctions are the popular ones. The first N bids of a lo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -63,7 +63,8 @@ def write_bids(path: Path, n: int) -> None:
     share = 1.0 / np.arange(1, N_AUCTIONS + 1)
     cumulated = np.cumsum(share / share.sum())
     auction_of_rank = random.permutation(N_AUCTIONS)
-    urls = [_url(random) for _ in range(512)]
+    channel_ids = random.integers(0, 10_000, 512).tolist()
+    urls = [_url(channel_id, random.integers(0, len(_LETTERS), 14).tolist()) for channel_id in channel_ids]
     with path.open("w", buffering=1 << 22) as file:
         # A chunk is always drawn whole, so that what is drawn does not depend on `n`.
         for first in range(0, n, _CHUNK):
@@ -90,6 +91,6 @@ def write_bids(path: Path, n: int) -> None:
             file.write("".join([_LINE % bid for _, bid in zip(range(kept), columns, strict=False)]))
 
 
-def _url(random: Any) -> str:
-    name = "".join(_LETTERS[i] for i in random.integers(0, len(_LETTERS), 14).tolist())
-    return f"https://www.nexmark.com/{name}/item.htm?query=1&channel_id={random.integers(0, 10_000)}"
+def _url(channel_id: int, letters: list[int]) -> str:
+    name = "".join([_LETTERS[i] for i in letters])
+    return f"https://www.nexmark.com/{name}/item.htm?query=1&channel_id={channel_id}"

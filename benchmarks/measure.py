@@ -6,12 +6,11 @@ The last line on stdout is the result, as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from pathlib import Path
 
-from .scenario import Figures, Scenario, Setup, load
+from .scenario import Setup, load
+from .stopwatch import print_result
 
 
 def main() -> None:
@@ -29,19 +28,7 @@ def main() -> None:
         os.sched_setaffinity(0, {given.core})
     scenario = load(given.scenario)
     setup = Setup(given.events, given.bids, given.work, given.spawned_ns)
-    figures = scenario.sides[given.side](setup)
-    finish(scenario, given.side, figures)
-
-
-def finish(scenario: Scenario, side: str, figures: Figures) -> None:
-    """Print the result with what is known of the whole process; a side that is to be killed dies here."""
-    from .stopwatch import cpu_s, peak_rss_bytes
-
-    figures |= {"process_cpu_s": cpu_s(), "peak_rss_mb": peak_rss_bytes() / 1e6}
-    print(json.dumps(figures))
-    sys.stdout.flush()
-    if side in scenario.killed:
-        os.kill(os.getpid(), 9)
+    print_result(scenario.sides[given.side](setup))
 
 
 if __name__ == "__main__":

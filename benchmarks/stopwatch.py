@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import time
@@ -64,3 +65,9 @@ def time_job(topology: Topology, config: RunConfig) -> Figures:
 
     run(topology, config, live=False, stream=io.StringIO(), on_event=note)
     return watch.read() | facts
+
+
+def print_result(figures: Figures) -> None:
+    """Print what a side measured, with what is known of the whole process: the last thing its process does."""
+    figures = figures | {"process_cpu_s": cpu_s(), "peak_rss_mb": peak_rss_bytes() / 1e6}
+    print(json.dumps(figures), flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from .batch import Batch
 from .operator import Operator, OperatorContext
@@ -28,8 +28,8 @@ class Fold(Operator[T, A]):
             them.
     """
 
-    kind: ClassVar[str] = "fold"
-    keyed: ClassVar[bool] = True
+    kind: str = "fold"
+    keyed: bool = True
 
     def __init__(self, initial: A | Callable[[], A], function: Callable[[A, T], A], *, type: Any = None) -> None:
         self._initial = initial

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from operator import length_hint
-from typing import Any, ClassVar
+from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
@@ -54,9 +54,9 @@ class KeyedAggregate(Operator[Any, Any]):
         ValueError: there is no aggregate, a name cannot be one, or `emit_every_ms` is not positive.
     """
 
-    kind: ClassVar[str] = "aggregate"
-    keyed: ClassVar[bool] = True
-    uses_timers: ClassVar[bool] = False
+    kind: str = "aggregate"
+    keyed: bool = True
+    uses_timers: bool = False
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class KeyedAggregate(Operator[Any, Any]):
             raise ValueError(f"emit_every must be longer than 0ms, not {emit_every_ms}ms")
         self.emit_every_ms = emit_every_ms
         # It depends on the setting, which is settled here.
-        self.uses_timers = emit_every_ms is not None  # type: ignore[misc]
+        self.uses_timers = emit_every_ms is not None
         marks = None if emit_every_ms is None else {"_time": (int | None, "None"), "_pending": (bool, "False")}
         self.layout = Layout(aggregates, marks=marks, bounds={"key": Any}, record_type=record_type)
         lines = None if emit_every_ms is None else {"emit": _MARK}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .batch import Batch
 from .state import Handle, StateDescriptor, Timers
@@ -88,19 +88,19 @@ class Operator(Generic[In, Out]):
     one with the records of both.
     """
 
-    kind: ClassVar[str] = "operator"
+    kind: str = "operator"
     """The word for it in plans and generated names: `map`, `window`, …"""
-    keyed: ClassVar[bool] = False
+    keyed: bool = False
     """Needs a keyed stream; its state belongs to (operator, key)."""
-    needs_event_time: ClassVar[bool] = False
+    needs_event_time: bool = False
     """Batches must carry timestamps."""
-    emits_only_on_watermark: ClassVar[bool] = False
+    emits_only_on_watermark: bool = False
     """Says nothing before a watermark, or the end of the stream, moves it."""
-    uses_timers: ClassVar[bool] = False
+    uses_timers: bool = False
     """Will ask for `context.timers`; the engine then calls `on_timer`."""
-    wants_watermarks: ClassVar[bool] = False
+    wants_watermarks: bool = False
     """Batches must carry `Batch.watermarks`."""
-    side_outputs: ClassVar[Sequence[str]] = ()
+    side_outputs: Sequence[str] = ()
     """The tags it may send to, besides those that the user names."""
 
     def states(self) -> Sequence[StateDescriptor[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from .batch import Batch
 from .operator import Operator, OperatorContext
@@ -26,8 +26,8 @@ class Reduce(Operator[T, T]):
         type: the type of the values, for storing them; None: numbers, strings, lists and dicts of them.
     """
 
-    kind: ClassVar[str] = "reduce"
-    keyed: ClassVar[bool] = True
+    kind: str = "reduce"
+    keyed: bool = True
 
     def __init__(self, function: Callable[[T, T], T], *, type: Any = None) -> None:
         self._function = function

@@ -147,8 +147,15 @@ class LocalList(Protocol):
 
 
 @dataclass(frozen=True)
-class KeyedTableState(Generic[V]):
-    """Declares a `KeyedTable`: one value per key, for inner loops."""
+class StoredState(Generic[V]):
+    """What the descriptors of states with one stored type share.
+
+    Args:
+        name: unique in the operator.
+        type: what is stored: anything msgspec can encode (`int`, `str`, a `msgspec.Struct`, a dataclass, `list[int]`…).
+        version: raise it when the meaning of what is stored changes, together with `upgrade`.
+        upgrade: `upgrade(old_version, old_value_as_builtins) -> value`, run over the restored state before any record.
+    """
 
     name: str
     type: Any
@@ -158,40 +165,27 @@ class KeyedTableState(Generic[V]):
     @property
     def schema_types(self) -> tuple[Any, ...]:
         return (self.type,)
+
+
+@dataclass(frozen=True)
+class KeyedTableState(StoredState[V]):
+    """Declares a `KeyedTable`: one value per key, for inner loops."""
 
     def bind(self, tables: Tables) -> KeyedTable[Any, V]:
         return tables.keyed(self, self.type)
 
 
 @dataclass(frozen=True)
-class WindowTableState(Generic[V]):
+class WindowTableState(StoredState[V]):
     """Declares a `WindowTable`: one value per namespace and key, for inner loops."""
-
-    name: str
-    type: Any
-    version: int = 1
-    upgrade: Callable[[int, Any], Any] | None = None
-
-    @property
-    def schema_types(self) -> tuple[Any, ...]:
-        return (self.type,)
 
     def bind(self, tables: Tables) -> WindowTable[Any, V]:
         return tables.windowed(self, self.type)
 
 
 @dataclass(frozen=True)
-class LocalListState(Generic[V]):
+class LocalListState(StoredState[V]):
     """Declares a `LocalList`: state of the subtask, such as calls in flight."""
-
-    name: str
-    type: Any
-    version: int = 1
-    upgrade: Callable[[int, Any], Any] | None = None
-
-    @property
-    def schema_types(self) -> tuple[Any, ...]:
-        return (self.type,)
 
     def bind(self, tables: Tables) -> LocalList:
         return tables.local(self, self.type)
@@ -217,26 +211,15 @@ class Timers(Protocol):
 
 
 @dataclass(frozen=True)
-class ValueState(Generic[V]):
+class ValueState(StoredState[V]):
     """One value per key.
 
     Args:
-        name: unique in the operator.
-        type: what is stored: anything msgspec can encode (`int`, `str`, a `msgspec.Struct`, a dataclass, `list[int]`…).
-        version: raise it when the meaning of the stored value changes, together with `upgrade`.
-        upgrade: `upgrade(old_version, old_value_as_builtins) -> value`, run over the restored state before any record.
+        name, type, version, upgrade: see `StoredState`.
         ttl: forget a value this long after it was last written (processing time).
     """
 
-    name: str
-    type: Any
-    version: int = 1
-    upgrade: Callable[[int, Any], Any] | None = None
     ttl: Duration | None = None
-
-    @property
-    def schema_types(self) -> tuple[Any, ...]:
-        return (self.type,)
 
     def bind(self, tables: Tables) -> ValueHandle[V]:
         from .state_handles import ValueHandle
@@ -245,13 +228,9 @@ class ValueState(Generic[V]):
 
 
 @dataclass(frozen=True)
-class ListState(Generic[V]):
+class ListState(StoredState[V]):
     """A list per key, appended to and read whole. Arguments as `ValueState`; `type` is the type of one item."""
 
-    name: str
-    type: Any
-    version: int = 1
-    upgrade: Callable[[int, Any], Any] | None = None
     ttl: Duration | None = None
 
     @property

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from operator import length_hint
-from typing import Any, ClassVar
+from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
@@ -74,11 +74,11 @@ class WindowOperator(Operator[Any, Any]):
         ValueError: the trigger or an aggregate does not fit the windows, or a setting is wrong.
     """
 
-    kind: ClassVar[str] = "window"
-    keyed: ClassVar[bool] = True
-    needs_event_time: ClassVar[bool] = True
-    emits_only_on_watermark: ClassVar[bool] = True
-    side_outputs: ClassVar[Sequence[str]] = ("late",)
+    kind: str = "window"
+    keyed: bool = True
+    needs_event_time: bool = True
+    emits_only_on_watermark: bool = True
+    side_outputs: Sequence[str] = ("late",)
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class WindowOperator(Operator[Any, Any]):
         self._tumbling = assigner.size_ms == assigner.slide_ms
         counting = self.trigger.every_count is not None
         # What they say depends on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()  # type: ignore[misc]
-        self.uses_timers = self.trigger.every_ms is not None  # type: ignore[misc]
+        self.emits_only_on_watermark = self.trigger == on_watermark()
+        self.uses_timers = self.trigger.every_ms is not None
         self.layout = Layout(
             aggregates,
             marks={PENDING: (int, "0")} if counting or self.uses_timers else None,

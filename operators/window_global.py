@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import length_hint
-from typing import Any, ClassVar
+from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
@@ -71,9 +71,9 @@ class GlobalWindowOperator(Operator[Any, Any]):
         ValueError: the trigger does not fit, or a setting is wrong.
     """
 
-    kind: ClassVar[str] = "window"
-    keyed: ClassVar[bool] = True
-    uses_timers: ClassVar[bool] = False
+    kind: str = "window"
+    keyed: bool = True
+    uses_timers: bool = False
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class GlobalWindowOperator(Operator[Any, Any]):
             self.trigger = Trigger(final=False, every_count=assigner.n, purging=True)
             self._fires_at_end = assigner.partial
         # They depend on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()  # type: ignore[misc]
-        self.uses_timers = self.trigger.every_ms is not None  # type: ignore[misc]
+        self.emits_only_on_watermark = self.trigger == on_watermark()
+        self.uses_timers = self.trigger.every_ms is not None
         self.layout = Layout(
             aggregates,
             marks={"_start": (int, "0"), "_end": (int, "0"), PENDING: (int, "0")},

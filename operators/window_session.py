@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import length_hint
-from typing import Any, ClassVar
+from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
@@ -64,12 +64,12 @@ class SessionOperator(Operator[Any, Any]):
         ValueError: the trigger or an aggregate does not fit, or a setting is wrong.
     """
 
-    kind: ClassVar[str] = "window"
-    keyed: ClassVar[bool] = True
-    needs_event_time: ClassVar[bool] = True
-    emits_only_on_watermark: ClassVar[bool] = True
-    uses_timers: ClassVar[bool] = True
-    side_outputs: ClassVar[Sequence[str]] = ("late",)
+    kind: str = "window"
+    keyed: bool = True
+    needs_event_time: bool = True
+    emits_only_on_watermark: bool = True
+    uses_timers: bool = True
+    side_outputs: Sequence[str] = ("late",)
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class SessionOperator(Operator[Any, Any]):
         self.trigger = trigger or on_watermark()
         self.allowed_lateness_ms = allowed_lateness_ms
         # It depends on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()  # type: ignore[misc]
+        self.emits_only_on_watermark = self.trigger == on_watermark()
         self.layout = Layout(
             aggregates,
             marks={

@@ -28,8 +28,8 @@ class SplitWatermark:
     def advance(
         self, timestamps: Sequence[int], values: Sequence[object], lowest: int, highest: int
     ) -> list[tuple[int, int]]:
-        """Take in a batch, whose lowest and highest timestamps are known. The cuts it needs: (index, watermark) means that the records from `index` on must see
-        `watermark`. `watermark_ms` is then the watermark after the batch."""
+        """Take in a batch, whose lowest and highest timestamps are known. The cuts it needs: (index, watermark) means
+        that the records from `index` on must see `watermark`. `watermark_ms` is then the watermark after the batch."""
         if self._strategy is not None:
             return self._observed(timestamps, values)
         slack = self.slack_ms

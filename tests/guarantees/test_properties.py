@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,21 +22,14 @@ KINDS = ("stateless", "keyed", "tumbling", "sliding", "session", "process", "map
 WINDOWS = ("tumbling", "sliding")
 
 
-class Input(msgspec.Struct, frozen=True):
-    """Generated readings; `at` may jump back and forth."""
+def inputs(reading: Any) -> st.SearchStrategy[list[Any]]:
+    """Readings whose event time jumps back and forth."""
+    key = st.sampled_from(["a", "b", "cc", "ü", ""])
+    return st.lists(
+        st.builds(reading, key, st.integers(0, 700), st.integers(-(2**40), 2**40)), min_size=1, max_size=25
+    )
 
-    key: str
-    at: int
-    value: int
 
-
-inputs = st.lists(
-    st.builds(
-        Input, st.sampled_from(["a", "b", "c", "ü", ""]), st.integers(0, 700), st.integers(-(2**40), 2**40)
-    ),
-    min_size=1,
-    max_size=25,
-)
 cuts = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
 
@@ -46,7 +38,7 @@ def _config(folder: Path | None = None, **more: Any) -> RunConfig:
         "checkpoints": folder,
         "checkpoint_interval": "1h",
         "state_backend": "dict",
-        "restart": restart.fixed_delay(100, "0ms"),
+        "restart": restart.fixed_delay(5, "0ms"),
     }
     return RunConfig(**(settings | more))
 
@@ -61,13 +53,13 @@ def _run(build: Any, kind: str, scripts: Any, config: RunConfig, sink: Any, **se
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_batch_boundaries_never_change_results(kind, build, expected):
+def test_batch_boundaries_never_change_results(kind, build, expected, reading):
     """However the input is cut, the engine gives what the oracle gives, late records and all."""
     slack = 1000 if kind == "session" else 50
 
-    @settings(max_examples=40)
-    @given(inputs, cuts)
-    def holds(readings: list[Input], fetch_sizes: list[int]) -> None:
+    @settings(max_examples=100)
+    @given(inputs(reading), cuts)
+    def holds(readings: list[Any], fetch_sizes: list[int]) -> None:
         found = _run(
             build, kind, [readings], _config(), memory.sink(), fetch_sizes=fetch_sizes, out_of_orderness=f"{slack}ms"
         )
@@ -78,12 +70,12 @@ def test_batch_boundaries_never_change_results(kind, build, expected):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WINDOWS)
-def test_windows_agree_with_the_oracle_under_disorder_and_lateness(kind, build, expected):
+def test_windows_agree_with_the_oracle_under_disorder_and_lateness(kind, build, expected, reading):
     """Any disorder, out-of-orderness and allowed lateness: each firing, the first and the later ones, is right."""
 
-    @settings(max_examples=80)
-    @given(inputs, cuts, st.sampled_from([0, 1, 30, 99, 100, 250]), st.sampled_from([0, 1, 40, 100, 333]))
-    def holds(readings: list[Input], fetch_sizes: list[int], slack: int, lateness: int) -> None:
+    @settings(max_examples=300)
+    @given(inputs(reading), cuts, st.sampled_from([0, 1, 30, 99, 100, 250]), st.sampled_from([0, 1, 40, 100, 333]))
+    def holds(readings: list[Any], fetch_sizes: list[int], slack: int, lateness: int) -> None:
         found = _run(
             build,
             kind,
@@ -101,12 +93,12 @@ def test_windows_agree_with_the_oracle_under_disorder_and_lateness(kind, build, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keyed", "tumbling", "sliding", "session", "process"])
-def test_the_backends_agree_through_crashes_and_checkpoints(kind, build, expected):
+def test_the_backends_agree_through_crashes_and_checkpoints(kind, build, expected, reading):
     """Dictionaries and RocksDB, restored twice on the way, give what the oracle gives."""
 
-    @settings(max_examples=8)
-    @given(inputs, cuts, st.integers(0, 25), st.integers(0, 25))
-    def holds(readings: list[Input], fetch_sizes: list[int], first: int, second: int) -> None:
+    @settings(max_examples=20)
+    @given(inputs(reading), cuts, st.integers(0, 25), st.integers(0, 25))
+    def holds(readings: list[Any], fetch_sizes: list[int], first: int, second: int) -> None:
         script: list[Any] = list(readings)
         for place in sorted((first, second), reverse=True):
             script[place:place] = [BARRIER, CRASH]
@@ -130,12 +122,12 @@ def test_the_backends_agree_through_crashes_and_checkpoints(kind, build, expecte
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])
 @pytest.mark.parametrize("kind", ["keyed", "tumbling", "session", "process", "map_async"])
-def test_restore_at_another_parallelism_changes_nothing(kind, backend, build, expected):
+def test_restore_at_another_parallelism_changes_nothing(kind, backend, build, expected, reading):
     """A job that was stopped at one parallelism goes on at others, splits and key groups dealt out anew."""
 
-    @settings(max_examples=6 if backend == "dict" else 3)
-    @given(inputs, st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)))
-    def holds(readings: list[Input], widths: tuple[int, int, int]) -> None:
+    @settings(max_examples=25 if backend == "dict" else 10)
+    @given(inputs(reading), st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)))
+    def holds(readings: list[Any], widths: tuple[int, int, int]) -> None:
         # A key in one split only: what a keyed operator gives depends on the order in which a key's records come.
         splits = [[r for r in readings if len(r.key.encode()) == number] for number in range(3)]
         want = expected(kind, [r for split in splits for r in split], out_of_orderness=1000)

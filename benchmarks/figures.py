@@ -1,0 +1,54 @@
+"""The arithmetic between what was measured and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from .scenario import Figures, Scenario
+
+Repetition = Mapping[str, Figures]
+"""What each side measured in one repetition."""
+
+
+def summarize(scenario: Scenario, events: int, repetitions: Sequence[Repetition]) -> Figures:
+    """`side.figure` for every figure: the median over the repetitions. Besides, for sides that take records from start to
+    end, `side.events_per_s` and `side.cpu_s_per_million`; and the ratios, where there is a reference.
+
+    >>> runs = [{"engine": {"run_s": 2.0, "cpu_s": 2.0}, "loop": {"run_s": 1.0, "cpu_s": 1.0}}]
+    >>> summarize(Scenario("", {"engine": dict, "loop": dict}, 10, "loop"), 10, runs)["ratio"]
+    0.5
+    """
+    figures: Figures = {}
+    for side in scenario.sides:
+        names = set.intersection(*[set(repetition[side]) for repetition in repetitions])
+        for name in sorted(names):
+            figures[f"{side}.{name}"] = median(repetition[side][name] for repetition in repetitions)
+        if scenario.reference is not None:
+            figures[f"{side}.events_per_s"] = events / figures[f"{side}.run_s"]
+            figures[f"{side}.cpu_s_per_million"] = figures[f"{side}.cpu_s"] * 1e6 / events
+    if scenario.reference is not None:
+        measured = next(iter(scenario.sides))
+        figures["ratio"] = paired_ratio(repetitions, measured, scenario.reference, "run_s")
+        figures["cpu_ratio"] = paired_ratio(repetitions, measured, scenario.reference, "cpu_s")
+    return figures
+
+
+def paired_ratio(repetitions: Sequence[Repetition], measured: str, reference: str, figure: str) -> float:
+    """The speed of one side as a share of the reference's: the median of the ratios of each repetition, for the two ran one
+    after the other and a slow minute of the machine was slow for both.
+
+    >>> paired_ratio([{"a": {"run_s": 4.0}, "b": {"run_s": 3.0}}], "a", "b", "run_s")
+    0.75
+    """
+    return median(repetition[reference][figure] / repetition[measured][figure] for repetition in repetitions)
+
+
+def spread(repetitions: Sequence[Repetition], side: str, figure: str) -> float:
+    """How far the repetitions lie apart: the largest less the smallest, as a share of the median; 0.0 for a single one.
+
+    >>> spread([{"a": {"run_s": 1.0}}, {"a": {"run_s": 1.1}}, {"a": {"run_s": 1.2}}], "a", "run_s")
+    0.18
+    """
+    values = [repetition[side][figure] for repetition in repetitions]
+    return round((max(values) - min(values)) / median(values), 2)
