@@ -99,6 +99,7 @@ class Job:
         self._error: BaseException | None = None
         self._raised = False
         self._stop: tuple[str | None] | None = None
+        self._cancelled = False
         self._records_left = config.stop_after_records
         self._random = random.Random(f"{self.name}/{os.getpid()}")
 
@@ -194,10 +195,14 @@ class Job:
             self.status = JobStatus.DRAINING
             self._attempt.coordinator.drain(self._stop[0])
         elif self._stop is not None and self.status in (JobStatus.CREATED, JobStatus.RESTARTING):
-            self.request_cancel()
+            self._end_now()  # nothing runs that could be drained
 
     def request_cancel(self) -> None:
         """Ask for what `cancel` does and do not wait for it."""
+        self._cancelled = True
+        self._end_now()
+
+    def _end_now(self) -> None:
         if self._task is not None and not self.over.is_set():
             self._task.cancel()
 
@@ -216,7 +221,7 @@ class Job:
         try:
             await self._attempts()
         except asyncio.CancelledError:
-            self.status = JobStatus.STOPPED if self._stop is not None else JobStatus.CANCELLED
+            self.status = JobStatus.CANCELLED if self._cancelled else JobStatus.STOPPED
         except BaseException as error:
             self.status = JobStatus.FAILED
             self._error = error

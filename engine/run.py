@@ -18,6 +18,8 @@ from .metrics.observe import observe
 from .topology import Topology
 
 _FRESH_OBJECTS = 50_000
+_SAME_SIGNAL_S = 0.2
+"""Process groups and wrappers such as `timeout` deliver one signal twice: so close together it is the same."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -105,8 +107,14 @@ def _signals(job: Job) -> Iterator[list[int]]:
     """The first signal drains, the next cancels; gives the signals that came."""
     loop = asyncio.get_running_loop()
     came: list[int] = []
+    last = -_SAME_SIGNAL_S
 
     def received(number: int) -> None:
+        nonlocal last
+        now = job.clock.monotonic()
+        echo, last = now - last < _SAME_SIGNAL_S, now
+        if echo:
+            return
         came.append(number)
         if len(came) == 1:
             job.event("signal", {"signal": signal.Signals(number).name, "then": "stopping with a last checkpoint"})

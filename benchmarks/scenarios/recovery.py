@@ -77,33 +77,35 @@ async def _build(setup: Setup) -> Figures:
 
 
 def restore(setup: Setup) -> Figures:
-    """Start again, until the first new result is written."""
+    """Start again, until results for a tenth of the keys are written; the first of them is what counts."""
     return asyncio.run(_restore(setup))
 
 
 async def _restore(setup: Setup) -> Figures:
-    came = asyncio.Event()
+    enough = asyncio.Event()
     first: list[Any] = []
-    when = 0
+    first_ns = seen = 0
 
     def look(values: list[Any]) -> None:
-        nonlocal when
+        nonlocal first_ns, seen
         if not first:
-            when = time.monotonic_ns()
+            first_ns = time.monotonic_ns()
             first.extend(values)
-            came.set()
+        seen += len(values)
+        if seen >= setup.events // 10:
+            enough.set()
 
     watch = Stopwatch()
-    began = time.monotonic_ns()
+    began_ns = time.monotonic_ns()
     async with start(topology(setup, look), config(setup)) as job:
-        await came.wait()
+        await enough.wait()
         figures = watch.read()
         await job.cancel()
     wrong = [value for value in first if value.n < 2]
     if wrong:
         raise BenchmarkError(f"recovery: the state was not restored: {wrong[0]}, and every sensor had a reading before")
-    figures["from_start_s"] = (when - began) / 1e9
-    figures["from_process_s"] = (when - setup.spawned_ns) / 1e9
+    figures["from_start_s"] = (first_ns - began_ns) / 1e9
+    figures["from_process_s"] = (first_ns - setup.spawned_ns) / 1e9
     return figures
 
 
@@ -118,5 +120,6 @@ SCENARIO = Scenario(
     killed=frozenset({"build"}),
     reads_bids=False,
     warm_up=False,
-    note="Events are keys. The files of the checkpoint are likely in the page cache, as after a crash of the process alone.",
+    note="Events are keys. The files of the checkpoint are likely in the page cache, as after a crash of the process alone. State is read when its key comes: `run_s` is the "
+    "time to results for a tenth of the keys.",
 )

@@ -22,7 +22,7 @@ OUT_OF_ORDERNESS: Final = "22h"
 
 SLIDING_SIZE: Final = "1h"
 SLIDE: Final = "15m"
-SESSION_GAP: Final = "6h"
+SESSION_GAP: Final = "12h"
 DAY_MINUTES: Final = 24 * 60
 
 
