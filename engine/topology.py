@@ -113,6 +113,7 @@ class Topology:
     >>> topology.source("numbers", numbers).map(lambda n: 2 * n).sink("doubled", doubled)
     >>> from tidegate.engine import run
     >>> run(topology)
+    <JobStatus.FINISHED: 'finished'>
     >>> doubled.values
     [2, 4, 6]
     """

@@ -64,6 +64,8 @@ def go_on(setup: Setup) -> Figures:
     config = RunConfig(checkpoints=setup.work / "checkpoints", checkpoint_interval="10s", memory_budget="256MB")
     began_ns = time.monotonic_ns()
     figures = time_job(topology(setup, look), config)
+    if not counts:
+        raise BenchmarkError(f"many-keys: {setup.events} keys are too few: they were all read before the restore")
     if set(counts) != {2}:
         raise BenchmarkError(f"many-keys: after the restore each key must be counted for the second time, not {counts}")
     return figures | {"first_result_s": (first_ns - began_ns) / 1e9, "keys_per_s": counts[2] / figures["run_s"]}

@@ -120,6 +120,6 @@ SCENARIO = Scenario(
     killed=frozenset({"build"}),
     reads_bids=False,
     warm_up=False,
-    note="Events are keys. The files of the checkpoint are likely in the page cache, as after a crash of the process alone. State is read when its key comes: `run_s` is the "
-    "time to results for a tenth of the keys.",
+    note="Events are keys. The files of the checkpoint are likely in the page cache, as after a crash of the process "
+    "alone. State is read when its key comes: `run_s` is the time to results for a tenth of the keys.",
 )

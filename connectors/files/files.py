@@ -11,11 +11,11 @@ from ...operators.time import Duration, duration_ms
 from .. import formats
 from ..formats.arrow_table import ArrowFormat, library
 from ..formats.format import Format, type_name
-from ..sink import Committable, Guarantee, SinkContext, SinkError
-from ..source import Offset, SourceContext, Split
+from ..sink import Committable, Guarantee, SinkContext, SinkError, SinkWriter
+from ..source import Offset, SourceContext, SourceReader, Split
 from .compression import SUFFIX_OF, Compression, checked, compression_of
 from .file_sink import Existing, FileWriter, SinkSettings, blocking, commit_parts, recover_parts
-from .file_source import FileReader, FileSource, SplitReader
+from .file_source import FileSource, SplitReader
 from .follow_reader import FollowReader
 from .partitions import PartitionBy, folder_of
 from .parts import BytesPart, ColumnsPart, OpenPart, Part
@@ -59,10 +59,10 @@ class Files(Generic[T]):
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         return await self._source.discover(known, context)
 
-    def reader(self, context: SourceContext) -> FileReader:
+    def reader(self, context: SourceContext) -> SourceReader[T]:
         return self._source.reader(context)
 
-    def writer(self, context: SinkContext) -> FileWriter:
+    def writer(self, context: SinkContext) -> SinkWriter[T]:
         self._refuse_file()
         return FileWriter(self._sink, context)
 

@@ -242,7 +242,7 @@ class CheckpointCoordinator:
             now + self._config.checkpoint_timeout_ms / 1000,
             is_savepoint=request.kind == "savepoint",
         )
-        self._workers.trigger(Barrier(checkpoint_id, stateless=self._storage is None))
+        self._workers.trigger(Barrier(checkpoint_id, stateless=self._storage is None, last=final))
 
     def _expire(self) -> None:
         for aborted in self._tracker.expire(self._clock.monotonic()):

@@ -38,9 +38,7 @@ def expected_results(data: Path) -> dict[str, pl.DataFrame]:
     departures = planned.filter(has_arrived).join(names, on="carrier")
     has_tail = pl.col("tail").is_not_null()
     return {
-        "departures": departures.select(
-            "row", "airline", "flight", "tail", "origin", "dest", "scheduled_ms", "delay"
-        ),
+        "departures": departures.select("row", "airline", "flight", "tail", "origin", "dest", "scheduled_ms", "delay"),
         "hourly": _windows(departures, _HOUR_MS),
         "sliding": _windows(departures, _SLIDE_MS),
         "sessions": _sessions(departures.filter(has_tail)),

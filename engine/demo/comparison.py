@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 WHAT: Final = {
-    "departures": "flights with the airline's name",
-    "hourly": "tumbling windows of 1 h per origin",
-    "sliding": "sliding windows of 1 h every 15 min per origin",
-    "sessions": "sessions per aircraft, gap 12 h",
-    "rejected": "flights that broke a rule",
+    "departures": "flights, airline named",
+    "hourly": "1 h per origin",
+    "sliding": "1 h per origin, slide 15 m",
+    "sessions": "per aircraft, gap 12 h",
+    "rejected": "flights against a rule",
 }
 """What each folder of results holds."""
 

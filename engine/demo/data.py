@@ -43,7 +43,9 @@ def write_input(data: Path, folder: Path) -> int:
     The flights stand in the order in which they left, cancelled ones where they were planned. So event time
     is as much out of order as the flights were late.
     """
-    flights = sorted(read_flights(raw_flights(data)), key=lambda f: (f.scheduled_ms + (f.delay or 0) * MINUTE_MS, f.row))
+    flights = sorted(
+        read_flights(raw_flights(data)), key=lambda f: (f.scheduled_ms + (f.delay or 0) * MINUTE_MS, f.row)
+    )
     encode = msgspec.json.Encoder().encode_lines
     (folder / "flights.jsonl").write_bytes(encode(flights))
     shutil.copyfile(data / "airlines.csv", folder / "airlines.csv")

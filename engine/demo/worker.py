@@ -23,6 +23,7 @@ _SILENCE_S: Final = 60.0
 _CHECKPOINTS_BEFORE_KILL: Final = 2
 _LINE_LIMIT_BYTES: Final = 1 << 20
 _LOG_LINES: Final = 12
+_TOLD: Final = {"job_running": "running", "checkpoint_completed": "checkpoint", "progress": "progress"}
 
 Tell: TypeAlias = Callable[[str, dict[str, Any]], None]
 """Told what happens: a name, and facts."""
@@ -51,6 +52,7 @@ class Run:
     attempt: int = 0
     restored_from: int | None = None
     killed: bool = False
+    _read_before: int = 0
     _written_before: int = 0
 
     def take(self, event: dict[str, Any]) -> None:
@@ -59,6 +61,10 @@ class Run:
             case "job_running":
                 self.attempt = event["attempt"]
                 self.restored_from = event["restored_from"]
+                # A worker may be killed between a checkpoint and the word of it: then what it held is not known.
+                self._read_before = (
+                    0 if self.restored_from is None else self.checkpoints.get(self.restored_from, self.read)
+                )
                 self.read = self._read_before
                 self._written_before = self.written
             case "checkpoint_completed":
@@ -73,10 +79,6 @@ class Run:
         """Whether it is time to kill the worker."""
         return self.read * 2 >= self.flights and len(self.checkpoints) >= _CHECKPOINTS_BEFORE_KILL
 
-    @property
-    def _read_before(self) -> int:
-        return 0 if self.restored_from is None else self.checkpoints[self.restored_from]
-
 
 async def run_worker(folder: Path, flights: int, *, kill: bool, tell: Tell) -> Run:
     """Run the job of `folder` to its end; gives what was seen.
@@ -85,49 +87,54 @@ async def run_worker(folder: Path, flights: int, *, kill: bool, tell: Tell) -> R
         folder: where the topology's file and `tidegate.toml` are.
         flights: how many records there are to read.
         kill: kill the worker half way, and start it again.
-        tell: told `running`, `progress`, `checkpoint`, `killed`; facts are under the name `run`, and more by name.
+        tell: told `running`, `progress`, `checkpoint` with the worker's own facts, and `killed`; `run` and `pid` are
+            among the facts.
 
     Raises:
         JobError: the worker failed, ended before it could be killed, or said nothing for a minute.
     """
     run = Run(flights)
     if kill:
-        await _watch(folder, run, tell, until_half=True)
+        await _watch(folder, run, tell, kill=True)
         if not run.killed:
             raise JobError("the worker had ended before it could be killed half way: lower --rate")
-    await _watch(folder, run, tell, until_half=False)
+    await _watch(folder, run, tell, kill=False)
     return run
 
 
-async def _watch(folder: Path, run: Run, tell: Tell, *, until_half: bool) -> None:
+async def _watch(folder: Path, run: Run, tell: Tell, *, kill: bool) -> None:
+    signalled = False
     async with _process(folder) as process:
-        assert process.stdout is not None
-        while True:
-            try:
-                async with asyncio.timeout(_SILENCE_S):
-                    line = await process.stdout.readline()
-            except TimeoutError:
-                raise JobError(f"the worker has said nothing for {_SILENCE_S:.0f} s: see {folder / LOG}") from None
-            if not line:
-                break
-            event = _event(line)
-            if event is None:
-                continue
+        while event := await _next_event(folder, process):
             run.take(event)
-            if event["event"] == "job_running":
-                tell("running", {"run": run, "pid": process.pid})
-            elif event["event"] == "checkpoint_completed":
-                tell("checkpoint", {"run": run, "checkpoint_id": event["checkpoint_id"]})
-            elif event["event"] == "progress":
-                tell("progress", {"run": run})
-            if until_half and run.half_way:
-                process.send_signal(signal.SIGKILL)
-                run.killed = True
-                tell("killed", {"run": run, "pid": process.pid})
-                until_half = False
+            name = _TOLD.get(event["event"])
+            if name is not None:
+                tell(name, {"run": run, "pid": process.pid, **event})
+            if kill and not signalled and run.half_way:
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    process.send_signal(signal.SIGKILL)
+                signalled = True
         code = await process.wait()
-    if code and not (run.killed and code == -signal.SIGKILL):
-        raise JobError(f"the worker ended with exit code {code}:\n{_last_lines(folder / LOG)}")
+        if signalled and code == -signal.SIGKILL:
+            run.killed = True
+            tell("killed", {"run": run, "pid": process.pid})
+        elif code:
+            raise JobError(f"the worker ended with exit code {code}:\n{_last_lines(folder / LOG)}")
+
+
+async def _next_event(folder: Path, process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The next event of a worker; empty at the end."""
+    assert process.stdout is not None
+    while True:
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            raise JobError(f"the worker has said nothing for {_SILENCE_S:.0f} s: see {folder / LOG}") from None
+        if not line:
+            return {}
+        with contextlib.suppress(msgspec.DecodeError):  # a killed worker may leave half a line
+            return msgspec.json.decode(line, type=dict[str, Any])
 
 
 @contextlib.asynccontextmanager
@@ -154,14 +161,6 @@ async def _process(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None for half a line, which is what a killed worker may leave."""
-    try:
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return None
 
 
 def _last_lines(log: Path) -> str:

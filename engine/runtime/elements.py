@@ -22,10 +22,12 @@ class Barrier:
     Attributes:
         checkpoint_id: the checkpoint it belongs to.
         stateless: nothing is stored for it (a job without checkpoints): sinks commit, stores are left alone.
+        last: nothing comes after it.
     """
 
     checkpoint_id: int
     stateless: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

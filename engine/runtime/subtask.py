@@ -41,6 +41,7 @@ class Subtask:
         self._released = False
         self._aligning_since: float | None = None
         self._must_tell_idle = False
+        self._due: tuple[Barrier, float] | None = None
         self._async_node = head if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
         self._async: AsyncOperator[Any, Any] | None = (
             head.operator if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
@@ -61,8 +62,10 @@ class Subtask:
                 self._async.start(self._spawn, gate.wake)
             while not self._released:
                 await self._collect()
+                await self._snapshot_if_due()
                 until_timer = await chain.tick()
-                item = gate.poll() if self._async is None or self._async.ready else None
+                takes_more = self._due is None and (self._async is None or self._async.ready)
+                item = gate.poll() if takes_more else None
                 if item is None:
                     if self._open_channels == 0 and not self._ended and self._drained:
                         await self._end()
@@ -117,6 +120,13 @@ class Subtask:
             alignment_ms = (self._clock.monotonic() - self._aligning_since) * 1000
             self._aligning_since = None
             await self._collect()
+            self._due = barrier, alignment_ms
+            await self._snapshot_if_due()
+
+    async def _snapshot_if_due(self) -> None:
+        # Calls in flight are part of the state; where none is kept, the last barrier waits for them.
+        if self._due is not None and (self._drained or not (self._due[0].stateless and self._due[0].last)):
+            (barrier, alignment_ms), self._due = self._due, None
             await self.chain.barrier(barrier, {}, alignment_ms)
 
     async def _collect(self) -> None:

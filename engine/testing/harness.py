@@ -59,8 +59,8 @@ class OperatorHarness(Generic[Out]):
         side_outputs: tags to capture, besides those that the operator's class names.
 
     >>> from tidegate.operators.map import Map
-    >>> h = OperatorHarness(Map(lambda x: x + 1))
-    >>> h.push([1, 2]).values
+    >>> with OperatorHarness(Map(lambda x: x + 1)) as h:
+    ...     h.push([1, 2]).values
     [2, 3]
     """
 

@@ -1,0 +1,104 @@
+"""How splits are read: in event time, with idle ones left out, at a limited rate."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tidegate.connectors import memory
+from tidegate.engine import JobStatus, RunConfig, Topology, start
+from tidegate.engine.testing import ManualClock, Pause, ScriptedSource
+from tidegate.operators import Watermarks, agg, windows
+
+
+def _windows(source: Any, sink: Any, idle_timeout: str | None = "5s", **settings: Any) -> Topology:
+    topology = Topology("splits")
+    stream = topology.source(
+        "times", source, event_time=lambda t: t, watermarks=Watermarks(idle_timeout=idle_timeout), **settings
+    )
+    counted = stream.key_by(lambda t: "all").window(windows.tumbling("1s")).aggregate(n=agg.count(), name="count")
+    counted.map(lambda w: (w.start_ms, w.n)).sink("out", sink)
+    return topology
+
+
+async def _settle(turns: int = 60) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def _until(clock: ManualClock, channel: Any, values: int, most_s: float = 60) -> list[Any]:
+    """Move time on until so many values have come out."""
+    found: list[Any] = []
+    passed = 0.0
+    while len(found) < values and passed < most_s:
+        await clock.run(0.5, 0.1)
+        await _settle()
+        passed += 0.5
+        found += [channel._values.popleft() for _ in range(len(channel._values))]
+    return found
+
+
+async def test_a_silent_split_holds_windows_back_and_is_named():
+    """Without an idle timeout nothing closes, and the job says which split it waits for."""
+    clock, out = ManualClock(0), memory.channel()
+    source = ScriptedSource([500, 1500, 2500], [700, Pause()], bounded=False)
+    async with start(_windows(source, out, None), RunConfig(state_backend="dict"), clock=clock) as job:
+        assert await _until(clock, out, 1, 20) == []
+        assert any("split 1 holds the watermark at" in reason for reason in job.why_waiting())
+        await job.cancel()
+
+
+async def test_an_idle_split_no_longer_holds_windows_back():
+    """After the idle timeout the other split's records close windows."""
+    clock, out = ManualClock(0), memory.channel()
+    source = ScriptedSource([500, 1500, Pause(10), 2500, 3500], [700, Pause()], bounded=False)
+    async with start(_windows(source, out), RunConfig(state_backend="dict"), clock=clock) as job:
+        assert await _until(clock, out, 2) == [(0, 2), (1000, 1)]
+        await job.cancel()
+
+
+async def test_when_all_splits_are_idle_time_itself_closes_windows():
+    """The last window does not wait for a record that may never come."""
+    clock, out = ManualClock(0), memory.channel()
+    source = ScriptedSource([500, 1500], bounded=False)
+    async with start(_windows(source, out), RunConfig(state_backend="dict"), clock=clock) as job:
+        assert await _until(clock, out, 2) == [(0, 1), (1000, 1)]
+        await job.cancel()
+
+
+async def test_a_rate_limit_is_kept():
+    """A hundred records at ten per second take about ten seconds of the engine's clock."""
+    clock, sink = ManualClock(0), memory.sink()
+    topology = _windows(memory.source([*range(100)]), sink, rate_limit=10)
+    async with start(topology, RunConfig(state_backend="dict"), clock=clock) as job:
+        while not job.status.over and clock.monotonic() < 60:
+            clock.advance(0.05)
+            await _settle(20)
+        assert await job.wait() is JobStatus.FINISHED
+    assert 9 <= clock.monotonic() <= 12
+    assert sink.values == [(0, 100)]
+
+
+async def test_stop_after_records_drains_the_job():
+    """The sources end once so many records have been read, and what was read is committed."""
+    sink = memory.sink()
+    topology = Topology("some")
+    topology.source("numbers", memory.source([*range(1000)])).sink("out", sink)
+    async with start(topology, RunConfig(stop_after_records=10, max_batch=5)) as job:
+        assert await job.wait() is JobStatus.STOPPED
+    assert sink.values == [*range(len(sink.values))]
+    assert 10 <= len(sink.values) <= 20
+
+
+async def test_until_ends_a_split_at_its_first_record_behind_it():
+    """Records at or after the time are not read, whatever order they come in."""
+    sink = memory.sink()
+    topology = Topology("until")
+    stream = topology.source(
+        "times", memory.source([10, 30, 20, 60, 40, 90]), event_time=lambda t: t,
+        watermarks=Watermarks(out_of_orderness="30ms"),
+    )
+    stream.sink("out", sink)
+    async with start(topology, RunConfig(until_ms=50)) as job:
+        assert await job.wait() is JobStatus.FINISHED
+    assert sink.values == [10, 30, 20, 40]

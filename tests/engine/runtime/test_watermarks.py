@@ -1,0 +1,93 @@
+"""The arithmetic of watermarks, against one record at a time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tidegate.engine.runtime.watermarks import InputWatermarks, SplitWatermark, lowest
+from tidegate.operators import Watermarks
+from tidegate.operators.time import MIN_WATERMARK
+
+times = st.lists(st.integers(0, 60), min_size=1, max_size=30)
+
+
+def _advance(split: SplitWatermark, timestamps: list[int]) -> list[tuple[int, int]]:
+    return split.advance(timestamps, timestamps, min(timestamps), max(timestamps))
+
+
+def _oracle(timestamps: list[int], slack: int, start: int) -> tuple[list[int], int]:
+    """The watermark before each record, and the last one."""
+    marks = [start]
+    for timestamp in timestamps:
+        marks.append(max(marks[-1], timestamp - slack - 1))
+    return marks[:-1], marks[-1]
+
+
+@given(times, st.integers(0, 20), st.sampled_from([MIN_WATERMARK, 10]))
+def test_the_watermark_after_a_batch_is_that_of_its_records_one_by_one(timestamps, slack, start):
+    """The highest timestamp, less the out-of-orderness, less a millisecond; it never goes back."""
+    split = SplitWatermark(Watermarks(out_of_orderness=f"{slack}ms"), start)
+    marks, last = _oracle(timestamps, slack, start)
+    assert split.running(timestamps, timestamps) == marks
+    _advance(split, timestamps)
+    assert split.watermark_ms == last
+
+
+@given(times, st.integers(0, 20), st.sampled_from([MIN_WATERMARK, 10]))
+def test_a_batch_is_cut_wherever_a_record_can_tell_the_difference(timestamps, slack, start):
+    """A record that is behind the watermark of those before it sees just that watermark, any other sees a lower one."""
+    split = SplitWatermark(Watermarks(out_of_orderness=f"{slack}ms"), start)
+    marks, _ = _oracle(timestamps, slack, start)
+    cuts = dict(_advance(split, timestamps))
+    told = start
+    for index, (timestamp, mark) in enumerate(zip(timestamps, marks, strict=True)):
+        told = cuts.get(index, told)
+        assert (timestamp <= told) == (timestamp <= mark), (index, cuts)
+        assert told <= mark
+
+
+def test_a_strategy_of_the_users_sees_every_record_in_order():
+    """It is asked per record, restored once, and never lowers the watermark."""
+    calls = []
+
+    class Steps:
+        def observe(self, timestamp_ms, value):
+            calls.append(timestamp_ms)
+            return timestamp_ms - 5
+
+        def restore(self, watermark_ms):
+            calls.append(("restore", watermark_ms))
+
+    split = SplitWatermark(Watermarks(strategy=Steps), 20)
+    _advance(split, [30, 10, 40])
+    assert calls == [("restore", 20), 30, 10, 40]
+    assert split.watermark_ms == 35
+
+
+def test_time_moves_only_a_watermark_that_there_is():
+    """Before the first record there is nothing to move on from."""
+    split = SplitWatermark(Watermarks())
+    split.pass_time(1000)
+    assert split.watermark_ms == MIN_WATERMARK
+    _advance(split, [100])
+    split.pass_time(1000)
+    assert split.watermark_ms == 1099
+
+
+def test_the_lowest_active_input_counts():
+    """Idle inputs are left out; when all are idle, the lowest of all counts."""
+    assert lowest([(5, False), (3, True), (9, False)]) == 5
+    assert lowest([(5, True), (3, True)]) == 3
+    assert lowest([]) == MIN_WATERMARK
+
+
+def test_an_input_that_wakes_up_does_not_take_the_merged_watermark_back():
+    """What was told stays told."""
+    inputs = InputWatermarks(2)
+    inputs.update(0, 50)
+    assert inputs.set_idle(1) == 50
+    inputs.set_active(1)
+    assert inputs.update(1, 20) is None
+    assert inputs.merged == 50
+    assert inputs.update(0, 70) is None
+    assert inputs.update(1, 60) == 60
