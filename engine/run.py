@@ -18,7 +18,7 @@ from .metrics.observe import observe
 from .topology import Topology
 
 _FRESH_OBJECTS = 50_000
-_SAME_SIGNAL_S = 0.2
+_SAME_SIGNAL_S = 0.05
 """Process groups and wrappers such as `timeout` deliver one signal twice: so close together it is the same."""
 
 

@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 from tidegate.connectors import memory
-from tidegate.engine import RunConfig, Topology, start
+from tidegate.engine import Topology, start
 from tidegate.operators import agg
 
 
@@ -25,7 +25,7 @@ async def main() -> list[str]:
     )
 
     lines = []
-    async with start(topology, RunConfig(checkpoint_interval="1s")) as job:
+    async with start(topology) as job:
         for shop, amount in [("Oslo", 5), ("Turin", 7), ("Oslo", 10)]:
             await orders.send(Order(shop, amount))
             result = await anext(totals)

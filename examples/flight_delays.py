@@ -2,8 +2,7 @@
 
     tidegate demo --keep --output flights
     cd flights
-    tidegate explain ../examples/flight_delays.py
-    tidegate replay ../examples/flight_delays.py --checkpoints state --from latest ...
+    tidegate explain ../examples/flight_delays.py --code
 
 It reads `flights.jsonl` and `airlines.csv` in the folder where it is run, and writes below `results/`.
 """

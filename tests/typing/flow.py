@@ -92,7 +92,8 @@ alarms.key_by(lambda a: a.origin).process(Watch())  # E: incompatible type
 
 # ends
 flights.sink("out", files.lines("out", formats.json(Flight)))
-flights.sink("alarms", files.lines("out", formats.json(Alarm)))  # E: incompatible type "Files[Alarm]"
+alarm_files = files.lines("out", formats.json(Alarm))
+flights.sink("alarms", alarm_files)  # E: incompatible type "Files[Alarm]"
 
 
 def keyed_only(stream: KeyedStream[str, Flight]) -> None:

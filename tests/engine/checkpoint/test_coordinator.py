@@ -1,0 +1,293 @@
+"""The coordinator, with workers that do what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from tidegate.connectors import SinkError
+from tidegate.engine import CheckpointError, CommitError, FencedError, RunConfig
+from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator, CommittingSink, JobFacts
+from tidegate.engine.executor import InlineExecutor
+from tidegate.engine.metrics.measures import JobMeasures
+from tidegate.engine.runtime.chain import SubtaskReport
+from tidegate.engine.runtime.elements import Barrier
+
+
+class ScriptedWorkers:
+    """Two subtasks that acknowledge when the test says so."""
+
+    def __init__(self) -> None:
+        self.names = ["a[0]", "b[0]"]
+        self.barriers: list[Barrier] = []
+        self.drained = False
+
+    def trigger(self, barrier: Barrier) -> None:
+        self.barriers.append(barrier)
+
+    def drain(self) -> None:
+        self.drained = True
+
+
+class RecordingSink:
+    """Notes what is committed; fails while `failures` are left."""
+
+    def __init__(self) -> None:
+        self.committed: list[Any] = []
+        self.failures: list[Exception] = []
+
+    async def commit(self, context: Any, committables: Any) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.committed.append([found["name"] for found in committables])
+
+
+class Stage:
+    """A coordinator at work, and everything around it."""
+
+    def __init__(self, storage: Any, clock: Any, **config: Any) -> None:
+        self.clock = clock
+        self.storage = storage
+        self.workers = ScriptedWorkers()
+        self.sink = RecordingSink()
+        self.measures = JobMeasures("job")
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        facts = JobFacts("job", "topology", "1", "abc", 1, 128, None, {})
+        self.coordinator = CheckpointCoordinator(
+            facts,
+            RunConfig(checkpoint_interval="10s", checkpoint_timeout="1m", **config),
+            storage,
+            {"out": CommittingSink(self.sink, None)},  # type: ignore[arg-type]  # the sink uses no context
+            first_checkpoint_id=1,
+            clock=clock,
+            executor=InlineExecutor(),
+            measures=self.measures,
+            on_event=lambda name, facts: self.events.append((name, facts)),
+        )
+        self.coordinator.attach(self.workers)
+        self.spawned: list[Coroutine[Any, Any, Any]] = []
+
+    async def acknowledge(self, checkpoint_id: int, *names: str, failure: Exception | None = None) -> None:
+        """Subtasks report; each has prepared one piece of output of its name."""
+        for name in names or self.workers.names:
+            found = {"out": [{"name": f"{checkpoint_id}-{name}"}]}
+            report = SubtaskReport(name, checkpoint_id, committables=found)
+            await self.coordinator.acknowledge(report, failure)
+
+    async def settle(self) -> None:
+        """Let everybody run."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    @property
+    def told(self) -> list[str]:
+        """The events' names."""
+        return [name for name, _ in self.events]
+
+    @property
+    def triggered(self) -> list[int]:
+        """The ids of the barriers sent."""
+        return [barrier.checkpoint_id for barrier in self.workers.barriers]
+
+
+@pytest.fixture
+def stage(open_storage, clock) -> Any:
+    """Puts a coordinator to work: `async with stage(setting=...) as at_work`."""
+
+    @asynccontextmanager
+    async def work(*, stored: bool = True, **config: Any) -> AsyncIterator[Stage]:
+        storage = open_storage() if stored else None
+        if storage is not None:
+            await storage.claim_attempt()
+        found = Stage(storage, clock, **config)
+        async with asyncio.TaskGroup() as group:
+            driving = group.create_task(found.coordinator.drive(group.create_task))
+            await found.settle()
+            yield found
+            driving.cancel()
+
+    return work
+
+
+async def test_a_checkpoint_is_opened_every_interval(stage, clock):
+    """From the start of one to the start of the next."""
+    async with stage() as at_work:
+        await clock.run(9.5, 0.5)
+        assert at_work.triggered == []
+        await clock.run(1, 0.5)
+        assert at_work.triggered == [1]
+        await at_work.acknowledge(1)
+        await clock.run(10, 0.5)
+        assert at_work.triggered == [1, 2]
+
+
+async def test_one_checkpoint_at_a_time(stage, clock):
+    """While one is under way, none is opened, however late it is."""
+    async with stage() as at_work:
+        await clock.run(35, 0.5)
+        assert at_work.triggered == [1]
+
+
+async def test_output_is_committed_once_the_manifest_is_there(stage, clock):
+    """Not at the first acknowledgement, and with the pieces of all subtasks."""
+    async with stage() as at_work:
+        await clock.run(11, 0.5)
+        await at_work.acknowledge(1, "a[0]")
+        assert at_work.sink.committed == []
+        assert at_work.coordinator.missing == ("b[0]",)
+        await at_work.acknowledge(1, "b[0]")
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]"]]
+        manifest = await at_work.storage.read(1)
+        assert manifest.committables == {"out": [{"name": "1-a[0]"}, {"name": "1-b[0]"}]}
+        assert at_work.measures.checkpoints.completed == 1
+
+
+async def test_a_subtask_that_cannot_snapshot_fails_the_checkpoint_and_its_output_goes_with_the_next(stage, clock):
+    """The failure is counted and told; the records will not come again, so their output is not lost."""
+    async with stage() as at_work:
+        await clock.run(11, 0.5)
+        await at_work.acknowledge(1, "a[0]")
+        await at_work.acknowledge(1, "b[0]", failure=OSError("disk full"))
+        assert at_work.told == ["checkpoint_failed"]
+        assert "disk full" in at_work.measures.checkpoints.last_failure
+        assert at_work.measures.checkpoints.failed == 1
+        await clock.run(11, 0.5)
+        await at_work.acknowledge(2)
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]", "2-a[0]", "2-b[0]"]]
+
+
+async def test_a_checkpoint_that_takes_too_long_is_given_up(stage, clock):
+    """After the timeout the next may begin; what still comes for the old one is kept for the next."""
+    async with stage() as at_work:
+        await clock.run(11, 0.5)
+        await at_work.acknowledge(1, "a[0]")
+        await clock.run(65, 1)
+        assert "checkpoint_failed" in at_work.told
+        assert at_work.triggered[:2] == [1, 2]
+        await at_work.acknowledge(1, "b[0]")
+        await at_work.acknowledge(2)
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]", "2-a[0]", "2-b[0]"]]
+
+
+async def test_whoever_asks_for_a_checkpoint_gets_its_id_or_its_failure(stage, clock):
+    """After the commit, or with the reason."""
+    async with stage() as at_work, asyncio.TaskGroup() as group:
+        asked = group.create_task(at_work.coordinator.checkpoint("savepoint", "mine"))
+        await at_work.settle()
+        await at_work.acknowledge(1)
+        assert await asked == 1
+        assert (await at_work.storage.read("mine")).checkpoint_id == 1
+
+        async def fails() -> None:
+            with pytest.raises(CheckpointError, match="checkpoint 2 was given up: .*broken"):
+                await at_work.coordinator.checkpoint("checkpoint", None)
+
+        group.create_task(fails())
+        await at_work.settle()
+        await at_work.acknowledge(2, "a[0]", failure=RuntimeError("broken"))
+
+
+async def test_a_commit_is_retried_with_growing_pauses(stage, clock):
+    """A sink that may come back is asked again; the checkpoint completes when it does."""
+    async with stage() as at_work, asyncio.TaskGroup() as group:
+        at_work.sink.failures = [SinkError("away")] * 3
+        await clock.run(11, 0.5)
+        group.create_task(at_work.acknowledge(1))
+        await at_work.settle()
+        await clock.run(0.65, 0.01)
+        assert at_work.told == ["commit_retried"] * 3
+        await clock.run(0.2, 0.01)
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]"]]
+        assert at_work.told[-1] == "checkpoint_completed"
+
+
+@pytest.mark.parametrize(("error", "limit"), [(SinkError("gone", retriable=False), None), (SinkError("away"), 0)])
+async def test_a_commit_that_cannot_succeed_fails_the_job(error, limit, stage, clock):
+    """The message says that the output is safe in the checkpoint."""
+    async with stage(commit_retry_limit=limit) as at_work:
+        at_work.sink.failures = [error]
+        await clock.run(11, 0.5)
+        with pytest.raises(CommitError, match="'out' could not commit 2 pieces .* committed at the next start"):
+            await at_work.acknowledge(1)
+
+
+async def test_a_newer_attempt_fences_the_manifest(stage, clock):
+    """The checkpoint does not exist, and the error names who has taken over."""
+    async with stage() as at_work:
+        await clock.run(11, 0.5)
+        await at_work.storage.claim_attempt()
+        with pytest.raises(FencedError, match="taken over"):
+            await at_work.acknowledge(1)
+        assert at_work.sink.committed == []
+
+
+async def test_drain_ends_with_a_last_checkpoint(stage, clock):
+    """Sources are told first; when all have acknowledged, the coordinator is done and has not finished the streams."""
+    async with stage() as at_work:
+        at_work.coordinator.drain("last")
+        await at_work.settle()
+        assert at_work.workers.drained
+        assert at_work.triggered == [1]
+        await at_work.acknowledge(1)
+        assert (await at_work.storage.read("last")).kind == "savepoint"
+        assert not at_work.coordinator.finished
+
+
+async def test_the_end_of_all_streams_ends_with_a_last_checkpoint(stage, clock):
+    """It is marked as the end, so that a later start knows."""
+    async with stage() as at_work:
+        at_work.coordinator.ended("a[0]")
+        await at_work.settle()
+        assert at_work.triggered == []
+        at_work.coordinator.ended("b[0]")
+        await at_work.settle()
+        assert at_work.triggered == [1]
+        await at_work.acknowledge(1)
+        assert (await at_work.storage.read(1)).finished
+        assert at_work.coordinator.finished
+
+
+async def test_a_last_checkpoint_that_fails_is_tried_again_and_then_fails_the_job(stage, clock):
+    """Three times; then the error says why."""
+    async with stage() as at_work:
+        at_work.coordinator.drain(None)
+        for checkpoint_id in (1, 2):
+            await at_work.settle()
+            await at_work.acknowledge(checkpoint_id, "a[0]", failure=OSError("disk full"))
+        await at_work.settle()
+        assert at_work.triggered == [1, 2, 3]
+        with pytest.raises(CheckpointError, match="disk full"):
+            await at_work.acknowledge(3, "a[0]", failure=OSError("disk full"))
+
+
+async def test_without_storage_a_barrier_only_commits(stage, clock):
+    """Nothing is stored; the barrier says so to the subtasks."""
+    async with stage(stored=False) as at_work:
+        await clock.run(11, 0.5)
+        assert [barrier.stateless for barrier in at_work.workers.barriers] == [True]
+        await at_work.acknowledge(1)
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]"]]
+
+
+async def test_nobody_waits_for_ever_when_the_attempt_ends(stage, clock):
+    """Requests, the one under way and those behind it, fail with the reason."""
+    failures = []
+
+    async def ask(at_work: Stage) -> None:
+        try:
+            await at_work.coordinator.checkpoint("checkpoint", None)
+        except CheckpointError as error:
+            failures.append(str(error))
+
+    with suppress(asyncio.CancelledError):
+        async with asyncio.TaskGroup() as group:
+            async with stage() as at_work:
+                group.create_task(ask(at_work))
+                group.create_task(ask(at_work))
+                await at_work.settle()
+                assert at_work.triggered == [1]
+    assert len(failures) == 2
+    assert all("the attempt has ended" in failure for failure in failures)

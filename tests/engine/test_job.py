@@ -1,0 +1,229 @@
+"""A job through its life: states, checkpoints asked for, restores and what refuses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate.connectors import memory
+from tidegate.engine import (
+    CheckpointError,
+    JobStatus,
+    RunConfig,
+    StateTypeError,
+    Topology,
+    TopologyError,
+    restart,
+    start,
+)
+from tidegate.engine.testing import CRASH, ManualClock, Pause, ScriptedSource, run_script
+from tidegate.operators import ProcessFunction, ValueState
+
+
+class Count(ProcessFunction[int, int]):
+    """How many records there have been."""
+
+    STATE: Any = ValueState("count", int)
+
+    def states(self) -> Any:
+        return [self.STATE]
+
+    def open(self, context: Any) -> None:
+        self.count = context.state(self.STATE)
+
+    def process(self, value: int, context: Any) -> Any:
+        self.count.set((self.count.get() or 0) + 1)
+        yield self.count.get()
+
+
+class CountText(Count):
+    """The same count as text: another type under the same name."""
+
+    STATE: Any = ValueState("count", str)
+
+    def process(self, value: int, context: Any) -> Any:
+        self.count.set(str(int(self.count.get() or 0) + 1))
+        yield int(self.count.get())
+
+
+def _topology(source: Any, sink: Any, name: str = "count", function: Any = None) -> Topology:
+    topology = Topology("counting")
+    keyed = topology.source("numbers", source).key_by(lambda n: 0, name="by", key_type=int)
+    keyed.process(function or Count(), name=name).sink("out", sink)
+    return topology
+
+
+def _config(folder: Any, **more: Any) -> RunConfig:
+    return RunConfig(
+        **({"checkpoints": folder, "checkpoint_interval": "1h", "restart": restart.never()} | more)  # type: ignore[arg-type]  # settings by name
+    )
+
+
+async def _paused(job: Any, source: ScriptedSource[Any]) -> None:
+    while not source.at_pause:
+        await job.clock.sleep(0)
+
+
+async def test_a_job_is_created_runs_and_finishes():
+    """The states follow each other, and `began` and `over` tell when."""
+    source = ScriptedSource([1, Pause(), 2])
+    job = start(_topology(source, memory.sink()), RunConfig(state_backend="dict"))
+    assert job.status is JobStatus.CREATED
+    async with job:
+        await job.began.wait()
+        assert job.status is JobStatus.RUNNING
+        await _paused(job, source)
+        source.release()
+        assert await job.wait() is JobStatus.FINISHED
+        assert await job.wait() is JobStatus.FINISHED
+    assert job.status.over
+
+
+async def test_asking_for_a_checkpoint_commits_what_was_read(tmp_path):
+    """When `checkpoint` returns, the output is visible."""
+    source, sink = ScriptedSource([1, 2, Pause(), 3]), memory.sink()
+    async with start(_topology(source, sink), _config(tmp_path)) as job:
+        await _paused(job, source)
+        assert sink.values == []
+        assert await job.checkpoint() == 1
+        assert sink.values == [1, 2]
+        assert await job.checkpoint() == 2
+        await job.cancel()
+
+
+async def test_a_checkpoint_needs_a_place_and_a_running_job(tmp_path):
+    """Each refusal says what to do."""
+    source = ScriptedSource([1, Pause()])
+    async with start(_topology(source, memory.sink())) as job:
+        await job.began.wait()
+        with pytest.raises(CheckpointError, match=r"has no place for checkpoints: set RunConfig\(checkpoints="):
+            await job.checkpoint()
+        await job.cancel()
+    job = start(_topology(source, memory.sink()), _config(tmp_path))
+    with pytest.raises(CheckpointError, match="is created: it can be checkpointed while it runs"):
+        await job.checkpoint()
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_a_savepoint_can_be_started_from_by_name_long_after(backend, tmp_path):
+    """Checkpoints after it do not matter, and retention does not take it."""
+    script = [1, 2, Pause(), 3, 4, Pause(), 5]
+    source, sink = ScriptedSource(script), memory.sink()
+    async with start(_topology(source, sink), _config(tmp_path, state_backend=backend, retain=1)) as job:
+        await _paused(job, source)
+        await job.savepoint("two")
+        with pytest.raises(CheckpointError, match="'two' exists already"):
+            await job.savepoint("two")
+        source.release()
+        await job.clock.sleep(0)
+        await _paused(job, source)
+        for _ in range(3):
+            await job.checkpoint()
+        await job.cancel()
+    assert sink.values == [1, 2, 3, 4]
+    config = _config(tmp_path, state_backend=backend, restore="two")
+    async with start(_topology(ScriptedSource([1, 2, Pause(), 30]), sink), config) as job:
+        assert await job.wait() is JobStatus.FINISHED
+    assert sink.values == [1, 2, 3]
+
+
+async def test_stopping_and_starting_goes_on_where_it_was(tmp_path):
+    """A stopped job reads each record once over all its lives."""
+    sink, script = memory.sink(), [1, Pause(), 2, Pause(), 3]
+    for ends in (JobStatus.STOPPED, JobStatus.STOPPED, JobStatus.FINISHED):
+        source = ScriptedSource(script)
+        async with start(_topology(source, sink), _config(tmp_path)) as job:
+            if ends is JobStatus.STOPPED:
+                await _paused(job, source)
+                await job.stop()
+            assert await job.wait() is ends
+    assert sink.values == [1, 2, 3]
+
+
+async def test_a_finished_job_started_again_has_nothing_to_do(tmp_path):
+    """Everything is read and committed: the second start ends at once and doubles nothing."""
+    sink = memory.sink()
+    for _ in range(2):
+        async with start(_topology(memory.source([1, 2]), sink), _config(tmp_path)) as job:
+            assert await job.wait() is JobStatus.FINISHED
+    assert sink.values == [1, 2]
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_a_renamed_operator_refuses_to_start_until_it_may_be_dropped(backend, tmp_path):
+    """State without an operator is a mistake, unless the user says that it is not."""
+    config = _config(tmp_path, state_backend=backend)
+    source, sink = ScriptedSource([1, Pause(), 2]), memory.sink()
+    async with start(_topology(source, sink), config) as job:
+        await _paused(job, source)
+        await job.stop()
+    renamed = _topology(ScriptedSource([1, Pause(), 2]), sink, name="renamed")
+    with pytest.raises(TopologyError, match=r"'count'.*"):
+        async with start(renamed, config) as job:
+            await job.wait()
+    renamed = _topology(ScriptedSource([1, Pause(), 2]), sink, name="renamed")
+    allowed = _config(tmp_path, state_backend=backend, allow_dropped={"count"})
+    async with start(renamed, allowed) as job:
+        assert await job.wait() is JobStatus.FINISHED
+    assert sink.values == [1, 1]
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_a_retyped_state_refuses_to_start_and_names_both_types(backend, tmp_path):
+    """Nothing is read before the refusal."""
+    config = _config(tmp_path, state_backend=backend)
+    source, sink = ScriptedSource([1, Pause(), 2]), memory.sink()
+    async with start(_topology(source, sink), config) as job:
+        await _paused(job, source)
+        await job.stop()
+    retyped = _topology(ScriptedSource([1, Pause(), 2]), sink, function=CountText())
+    with pytest.raises(StateTypeError, match=r"count.*int.*str|count.*str.*int"):
+        async with start(retyped, config) as job:
+            await job.wait()
+    assert sink.values == [1]
+
+
+async def test_restoring_nothing_begins_anew_and_takes_back_the_output(tmp_path):
+    """With restore None the checkpoints are left alone and the sink's earlier records are taken away."""
+    sink = memory.sink()
+    async with start(_topology(memory.source([1, 2]), sink), _config(tmp_path)) as job:
+        await job.wait()
+    async with start(_topology(memory.source([7]), sink), _config(tmp_path, restore=None)) as job:
+        await job.wait()
+    assert sink.values == [1]
+
+
+async def test_events_tell_of_restarts_in_order(tmp_path):
+    """Who listens sees each attempt, why it ended, and the end of the job."""
+    source, events = ScriptedSource([1, CRASH, 2]), []
+    config = _config(tmp_path, restart=restart.fixed_delay(1, "0ms"))
+    topology = _topology(source, memory.sink())
+    await run_script(topology, source, config, on_event=lambda name, facts: events.append((name, facts)))
+    names = [name for name, _ in events]
+    assert names == ["job_running", "job_restarting", "job_running", "checkpoint_completed", "job_ended"]
+    assert "the script of split 0 crashes at 1" in events[1][1]["reason"]
+    assert [facts["attempt"] for name, facts in events if name == "job_running"] == [1, 2]
+
+
+async def test_a_delay_before_a_restart_is_the_clocks(tmp_path):
+    """The job waits in the state RESTARTING until the clock has moved, and a stop ends that wait."""
+    clock, source = ManualClock(), ScriptedSource([1, CRASH, 2])
+    config = _config(tmp_path, state_backend="dict", restart=restart.fixed_delay(1, "30s"))
+    async with start(_topology(source, memory.sink()), config, clock=clock) as job:
+        while job.status is not JobStatus.RESTARTING:
+            await clock.run(0.01)
+        await clock.run(10, 1)
+        assert job.status is JobStatus.RESTARTING
+        assert job.why_waiting() == ["the job is restarting"]
+        assert await job.drain() is JobStatus.STOPPED
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+async def test_memory_is_all_a_job_needs(checkpoints, tmp_path):
+    """Without checkpoints everything is committed at the end."""
+    sink = memory.sink()
+    config = _config(tmp_path if checkpoints else None)
+    async with start(_topology(memory.source([5, 6]), sink), config) as job:
+        await job.wait()
+    assert sink.values == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == (["counting"] if checkpoints else [])

@@ -1,0 +1,157 @@
+"""What stands in the documentation happens: programs run, commands end as they say, links lead somewhere.
+
+A page is played from top to bottom in an empty folder:
+
+- a Python block that begins with a comment `# name.py` is written to that file; any other Python block is run, and
+  sees the names of the blocks before it;
+- a line `$ command` of a console block is run; `# exit 137` behind it gives its exit code, 0 otherwise. Commands of
+  the README's and other overviews, which need what is not there, are checked for their name and options only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+OTHERS = [ROOT / "README.md", ROOT / "engine" / "README.md", ROOT / "CHANGELOG.md", ROOT / ".github" / "CONTRIBUTING.md"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# ([\w/]+\.py)\n")
+EXIT = re.compile(r"\s+# exit (\d+)$")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+PLAYER = """
+import sys, warnings
+warnings.simplefilter("error")
+names = {"__name__": "page"}
+for path in sys.argv[1:]:
+    exec(compile(open(path, encoding="utf-8").read(), path, "exec"), names)
+"""
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    binaries = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+
+
+def _run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, cwd=folder, env=_environment(folder), capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page)], ids=_name)
+def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path):
+    """Every program runs without a warning and every command ends as the page says."""
+    programs: list[str] = []
+    for number, (kind, text) in enumerate(_blocks(page)):
+        file = FILE.match(text)
+        if kind == "python" and file is not None:
+            (tmp_path / file[1]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file[1]).write_text(text)
+        elif kind == "python":
+            block = tmp_path / f"block_{number}.txt"
+            block.write_text(text)
+            programs.append(str(block))
+        else:
+            for line in text.splitlines():
+                if line.startswith("$ ") and not line.startswith("$ make "):
+                    _follow(tmp_path, line.removeprefix("$ "))
+    if programs:
+        done = _run(tmp_path, [sys.executable, "-c", PLAYER, *programs])
+        assert done.returncode == 0, done.stderr
+
+
+def _follow(folder: Path, command: str) -> None:
+    expected = EXIT.search(command)
+    done = _run(folder, ["bash", "-c", EXIT.sub("", command)])
+    wanted = 0 if expected is None else int(expected[1])
+    assert done.returncode == wanted, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_programs_of_the_readme_run(tmp_path):
+    """Each block is a program of its own."""
+    programs = [text for kind, text in _blocks(ROOT / "README.md") if kind == "python"]
+    assert len(programs) >= 2
+    for number, text in enumerate(programs):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "app.py").write_text(text)
+        done = _run(folder, [sys.executable, "-W", "error", "app.py"])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_exist(tmp_path):
+    """Every `tidegate` command has the name and the options that are shown."""
+    text = (ROOT / "README.md").read_text()
+    commands = [
+        shlex.split(line.removeprefix("$ "))[1:]
+        for kind, block in BLOCK.findall(text)
+        for line in block.splitlines()
+        if kind == "console" and line.startswith("$ tidegate ")
+    ]
+    assert len(commands) > 5
+    helps: dict[str, str] = {}
+    for words in commands:
+        name = " ".join(words[: 2 if words[0] in ("checkpoints", "state") else 1])
+        if name not in helps:
+            done = _run(tmp_path, ["tidegate", *name.split(), "--help"])
+            assert done.returncode == 0, done.stderr
+            helps[name] = done.stdout
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", helps[name]), f"tidegate {name} has no {option}"
+
+
+def test_the_program_of_the_readme_is_the_first_example():
+    """One text in two places."""
+    programs = [text for kind, text in _blocks(ROOT / "README.md") if kind == "python"]
+    example = (ROOT / "examples" / "first.py").read_text()
+    assert example.endswith(programs[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [path for path in EXAMPLES if path.stem != "flight_delays"], ids=_name)
+def test_an_example_runs(example, tmp_path):
+    """Each is a whole program that shows something."""
+    done = _run(tmp_path, [sys.executable, "-W", "error", str(example)])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.slow
+def test_the_example_of_the_flights_can_be_explained(tmp_path):
+    """It is the topology of the demo, as an application's file."""
+    (tmp_path / "airlines.csv").write_text("carrier,name\nAA,American\n")
+    done = _run(tmp_path, ["tidegate", "explain", str(ROOT / "examples" / "flight_delays.py")])
+    assert done.returncode == 0, done.stderr
+    assert "session(12h)" in done.stdout
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=_name)
+def test_links_lead_somewhere(page):
+    """Every relative link names a file that is there."""
+    broken = [
+        link for link in LINK.findall(page.read_text()) if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert broken == []
