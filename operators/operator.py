@@ -101,7 +101,7 @@ class Operator(Generic[In, Out]):
     wants_watermarks: bool = False
     """Batches must carry `Batch.watermarks`."""
     side_outputs: Sequence[str] = ()
-    """The tags it may send to, besides those that the user names."""
+    """The tags it may send to; empty: any, as the user names them. `failed` always counts as known."""
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
         """The states it keeps, known before anything runs: they are checked against the checkpoint."""

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 from .batch import Batch
-from .errors import FAILED, Failure, Guard, LastResort, check_on_error
+from .errors import Failure, Guard, LastResort, check_on_error
 from .operator import Operator, OperatorContext
 from .state import Handle, StateDescriptor
 from .time import MIN_WATERMARK
@@ -177,7 +177,6 @@ class Process(Operator[In, Out]):
 
     kind = "process"
     wants_watermarks = True
-    side_outputs = (FAILED,)
 
     def __init__(self, function: ProcessFunction[In, Out], *, on_error: LastResort = "fail") -> None:
         check_on_error(on_error, retry=False)

@@ -27,7 +27,6 @@ class Split(Operator[T, T]):
     """
 
     kind = "split"
-    side_outputs = (FAILED,)
 
     def __init__(self, cases: Mapping[str, Callable[[T], object]], *, on_error: OnError = "fail") -> None:
         check_on_error(on_error)
@@ -36,12 +35,8 @@ class Split(Operator[T, T]):
         if FAILED in cases:
             raise ValueError(f"the side output {FAILED!r} is for dead letters: choose another tag")
         self.cases = dict(cases)
+        self.side_outputs = (*cases, FAILED)
         self.on_error = on_error
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The side outputs it may send to, besides `failed`."""
-        return tuple(self.cases)
 
     def open(self, context: OperatorContext) -> None:
         self._context = context

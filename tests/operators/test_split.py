@@ -75,7 +75,7 @@ def test_wrong_cases_are_refused(cases: Any) -> None:
 
 def test_the_tags_are_known_beforehand() -> None:
     """The side outputs can be checked before anything runs."""
-    assert Split(CASES).tags == ("big", "even")
+    assert Split(CASES).side_outputs == ("big", "even", "failed")
 
 
 @settings(max_examples=50, deadline=None)
