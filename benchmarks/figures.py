@@ -29,19 +29,20 @@ def summarize(scenario: Scenario, events: int, repetitions: Sequence[Repetition]
             figures[f"{side}.cpu_s_per_million"] = figures[f"{side}.cpu_s"] * 1e6 / events
     if scenario.reference is not None:
         measured = next(iter(scenario.sides))
-        figures["ratio"] = paired_ratio(repetitions, measured, scenario.reference, "run_s")
-        figures["cpu_ratio"] = paired_ratio(repetitions, measured, scenario.reference, "cpu_s")
+        for name, figure in (("ratio", "run_s"), ("cpu_ratio", "cpu_s")):
+            ratios = paired_ratios(repetitions, measured, scenario.reference, figure)
+            figures |= {name: median(ratios), f"{name}_lowest": min(ratios), f"{name}_highest": max(ratios)}
     return figures
 
 
-def paired_ratio(repetitions: Sequence[Repetition], measured: str, reference: str, figure: str) -> float:
-    """The speed of one side as a share of the reference's: the median of the ratios of each repetition, for the two ran one
-    after the other and a slow minute of the machine was slow for both.
+def paired_ratios(repetitions: Sequence[Repetition], measured: str, reference: str, figure: str) -> list[float]:
+    """The speed of one side as a share of the reference's, in each repetition: the two ran one after the other, and a slow
+    minute of the machine was slow for both.
 
-    >>> paired_ratio([{"a": {"run_s": 4.0}, "b": {"run_s": 3.0}}], "a", "b", "run_s")
-    0.75
+    >>> paired_ratios([{"a": {"run_s": 4.0}, "b": {"run_s": 3.0}}], "a", "b", "run_s")
+    [0.75]
     """
-    return median(repetition[reference][figure] / repetition[measured][figure] for repetition in repetitions)
+    return [repetition[reference][figure] / repetition[measured][figure] for repetition in repetitions]
 
 
 def spread(repetitions: Sequence[Repetition], side: str, figure: str) -> float:

@@ -114,7 +114,8 @@ def measured_lines(outcome: Outcome) -> Iterator[str]:
         else:
             yield f"{side}: {', '.join(_told(figures, side))}"
     if scenario.reference is not None:
-        yield f"ratio {figures['ratio']:.2f} (by CPU time {figures['cpu_ratio']:.2f})"
+        for name, how in (("ratio", "ratio"), ("cpu_ratio", "by CPU time")):
+            yield f"{how} {figures[name]:.2f} ({figures[f'{name}_lowest']:.2f} to {figures[f'{name}_highest']:.2f})"
 
 
 def _told(figures: Figures, side: str) -> Iterator[str]:

@@ -30,11 +30,11 @@ EXIT = re.compile(r"\s+# exit (\d+)$")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 PLAYER = """
-import sys, warnings
+import pathlib, sys, warnings
 warnings.simplefilter("error")
 names = {"__name__": "page"}
 for path in sys.argv[1:]:
-    exec(compile(open(path, encoding="utf-8").read(), path, "exec"), names)
+    exec(compile(pathlib.Path(path).read_text(), path, "exec"), names)
 """
 
 

@@ -179,7 +179,19 @@ def test_time_tasks_and_chance_come_through_their_seams():
 @pytest.mark.slow
 def test_heavy_libraries_wait_until_they_are_needed():
     """Importing the engine loads none of them."""
-    heavy = "pyarrow polars rich typer obstore rocksdict prometheus_client duckdb numpy pandas uvloop".split()
+    heavy = [
+        "pyarrow",
+        "polars",
+        "rich",
+        "typer",
+        "obstore",
+        "rocksdict",
+        "prometheus_client",
+        "duckdb",
+        "numpy",
+        "pandas",
+        "uvloop",
+    ]
     code = f"import sys, tidegate.engine; print([name for name in {heavy} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert out.stdout.strip() == "[]"

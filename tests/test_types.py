@@ -41,7 +41,7 @@ def test_the_type_checker_finds_what_the_case_marks_and_nothing_else(case, tmp_p
     for number, text in enumerate(case.read_text().splitlines(), 1):
         mark = MARK.search(text)
         there = found.pop(number, [])
-        if mark is None or text.startswith('"""') or text.startswith("type it"):
+        if mark is None or text.startswith(('"""', "type it")):
             wrong += [f"line {number}: not marked: {message}" for message in there]
         elif mark[1] == "R":
             if not any(f'Revealed type is "{mark[2]}"' in message for message in there) or len(there) > 1:

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "operators", "connectors")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-AFFIXES = re.compile(r"(Manager|Helper|Helpers|Utils?|Impl)$|^_?(Base|Abstract|Internal|Default)[A-Z]|_(utils?|helpers?|manager)$")
+AFFIXES = re.compile(
+    r"(Manager|Helper|Helpers|Utils?|Impl)$|^_?(Base|Abstract|Internal|Default)[A-Z]|_(utils?|helpers?|manager)$"
+)
 WORDS = re.compile(r"(^|_)(epoch|epochs|tasklet|punctuator|frontier|rebalance|serde|changelog)(_|$)", re.IGNORECASE)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
 
@@ -56,4 +58,6 @@ def test_nothing_is_left_for_later():
 
 def test_privacy_is_in_names_and_not_in_files():
     """What is public, the packages' `__init__` say; files have plain names."""
-    assert [str(path.relative_to(ROOT)) for path in MODULES if path.stem.startswith("_") and path.stem != "__init__"] == []
+    assert [
+        str(path.relative_to(ROOT)) for path in MODULES if path.stem.startswith("_") and path.stem != "__init__"
+    ] == []

@@ -28,7 +28,7 @@ SCENARIO = against_loop(
     "stateless filter and map, JSON to JSON",
     topology,
     loop.run,
-    (OF_THE_LOOP,),
+    OF_THE_LOOP,
     "Two thirds of the bids pass. The engine calls a function for the filter and one for the map, the loop has both in "
     "line.",
 )

@@ -27,5 +27,5 @@ SCENARIO = against_loop(
     "10 s tumbling window per key, count and sum of JSON bids",
     topology,
     loop.run,
-    (OF_THE_LOOP,),
+    OF_THE_LOOP,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.figures import paired_ratio, spread, summarize
+from benchmarks.figures import paired_ratios, spread, summarize
 from benchmarks.scenario import Figures, Scenario, Setup, Wanted
 
 
@@ -36,10 +36,11 @@ def test_the_median_of_each_side_counts() -> None:
 
 def test_the_ratio_is_taken_within_each_repetition() -> None:
     """A machine that is slow for a while is slow for both sides."""
-    repetitions = [repetition(2, 1), repetition(20, 10), repetition(2, 1)]
-    assert paired_ratio(repetitions, "engine", "loop", "run_s") == 0.5
+    repetitions = [repetition(2, 1), repetition(20, 10), repetition(4, 1)]
+    assert paired_ratios(repetitions, "engine", "loop", "run_s") == [0.5, 0.5, 0.25]
     figures = summarize(COMPARED, 1000, repetitions)
     assert figures["ratio"] == figures["cpu_ratio"] == 0.5
+    assert (figures["ratio_lowest"], figures["cpu_ratio_highest"]) == (0.25, 0.5)
 
 
 def test_a_scenario_without_reference_has_no_ratio() -> None:

@@ -14,8 +14,6 @@ from tidegate.engine import Stream, Topology
 from tidegate.operators import ProcessFunction, ValueState, Watermarks, agg, windows
 from tidegate.operators.time import MAX_WATERMARK, MIN_WATERMARK
 
-KINDS = ("stateless", "keyed", "tumbling", "sliding", "session", "process", "map_async")
-
 
 class Reading(msgspec.Struct, frozen=True):
     """A record of the tests: `value` was seen for `key` at `at`."""
@@ -216,9 +214,7 @@ def file_sink() -> Callable[[Path], Any]:
 
 
 def _visible(folder: Path) -> list[Any]:
-    lines = [
-        line for part in sorted(folder.glob("part-*")) for line in part.read_bytes().splitlines()
-    ]
+    lines = [line for part in sorted(folder.glob("part-*")) for line in part.read_bytes().splitlines()]
     return sorted(tuple(msgspec.json.decode(line)) for line in lines)
 
 

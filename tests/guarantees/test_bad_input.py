@@ -14,7 +14,7 @@ from tidegate.connectors import files, formats, memory
 from tidegate.engine import JobStatus, OperatorError, RecordError, RunConfig, Topology, start
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.testing import ManualClock
-from tidegate.operators import Watermarks, agg, windows
+from tidegate.operators import agg, windows
 
 NOW_MS = 1_700_000_000_000
 

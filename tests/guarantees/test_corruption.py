@@ -87,9 +87,7 @@ async def _crash_after_two_checkpoints(build: Any, readings: Any, sink: Any, con
 
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])
 @pytest.mark.parametrize("damage", [*DAMAGES])
-async def test_the_checkpoint_before_is_used(
-    damage, backend, build, expected, readings, tmp_path, file_sink, visible
-):
+async def test_the_checkpoint_before_is_used(damage, backend, build, expected, readings, tmp_path, file_sink, visible):
     """The damage is told by name, the job starts from the older checkpoint, and every window comes once."""
     state, out = tmp_path / "state", tmp_path / "out"
     config = _config(state, backend)

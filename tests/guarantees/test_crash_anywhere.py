@@ -100,6 +100,28 @@ def _die_everywhere(rig: Rig, template: Path | None, stride: int = 1, first: int
     return count
 
 
+class Forgetful:
+    """A sink with a defect: a restart does not commit what the manifest names."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    async def recover(self, context: Any, checkpoint_id: int | None, committables: Any) -> None:
+        await self._sink.recover(context, checkpoint_id, [])
+
+
+def test_a_sink_with_a_defect_is_found_out(fixtures, readings, tmp_path):
+    """The suite is worth something: output that is lost between manifest and commit does not pass."""
+    fixtures.file_sink, sound = (lambda folder: Forgetful(sound(folder))), fixtures.file_sink
+    rig = Rig(tmp_path / "rig", "tumbling", readings[:4], fixtures, state_backend="dict")
+    _die_at_label(rig, "before commit_parts", -1)
+    with pytest.raises(AssertionError, match="died at"):
+        rig.check("before commit_parts")
+
+
 def _die_at_label(rig: Rig, label: str, occurrence: int = 0) -> None:
     """One process that dies where a point of this name is reached for the nth time."""
     rig.clear()

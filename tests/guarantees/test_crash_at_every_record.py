@@ -61,7 +61,7 @@ async def test_without_checkpoints_a_crash_starts_from_nothing(kind, build, expe
 async def test_parallel_subtasks_align_at_every_barrier(kind, build, expected, readings, tmp_path):
     """Two splits, three subtasks, crashes and checkpoints in both splits: every result comes once."""
     halves = [[r for r in readings if r.key == key] for key in "ab"]
-    scripts = [[item for r in half for item in (r, BARRIER, r_crash)] for half, r_crash in zip(halves, [CRASH] * 2, strict=True)]
+    scripts = [[item for r in half for item in (r, BARRIER, CRASH)] for half in halves]
     source, sink = ScriptedSource(*scripts), memory.sink()
     config = _config(tmp_path, parallelism=3)
     await run_script(build(kind, source, sink, out_of_orderness="1s"), source, config)

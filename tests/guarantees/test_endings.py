@@ -246,9 +246,7 @@ async def test_an_exception_in_a_source_fails_the_job(where, error, tmp_path, no
 
 async def test_a_failure_during_many_restarts_leaves_nothing_behind(tmp_path, nothing_left):
     """Twenty attempts, with RocksDB and files: handles and threads are those of one."""
-    topology = _topology(
-        memory.source([1, 0, 2]), files.lines(tmp_path / "out", formats.json()), lambda n: 1 // n
-    )
+    topology = _topology(memory.source([1, 0, 2]), files.lines(tmp_path / "out", formats.json()), lambda n: 1 // n)
     config = _config(tmp_path, restart=restart.fixed_delay(19, "0ms"))
     with pytest.raises(OperatorError):
         async with start(topology, config) as job:
@@ -274,7 +272,11 @@ def _start(folder: Path, fail_at: int = -1) -> subprocess.Popen[str]:
     (folder / "in.jsonl").write_text("".join(f"{n}\n" for n in range(1000)))
     command = [sys.executable, "-m", "tidegate.engine.cli.main", "run", "app.py:topology", "--checkpoints", "state"]
     return subprocess.Popen(
-        [*command, "--interval", "100ms", "--json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--interval", "100ms", "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -79,9 +79,7 @@ async def test_an_attempt_that_was_taken_over_can_complete_no_checkpoint(tmp_pat
 
 def _start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tidegate.engine.cli.main", "run", "app.py:topology", "--checkpoints", "state"]
-    return subprocess.Popen(
-        [*command, "--json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([*command, "--json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow

@@ -25,9 +25,7 @@ WINDOWS = ("tumbling", "sliding")
 def inputs(reading: Any) -> st.SearchStrategy[list[Any]]:
     """Readings whose event time jumps back and forth."""
     key = st.sampled_from(["a", "b", "cc", "ü", ""])
-    return st.lists(
-        st.builds(reading, key, st.integers(0, 700), st.integers(-(2**40), 2**40)), min_size=1, max_size=25
-    )
+    return st.lists(st.builds(reading, key, st.integers(0, 700), st.integers(-(2**40), 2**40)), min_size=1, max_size=25)
 
 
 cuts = st.lists(st.integers(1, 9), min_size=1, max_size=8)

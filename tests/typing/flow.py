@@ -3,6 +3,8 @@ type it must reveal; nothing else may be found."""
 
 from __future__ import annotations
 
+from typing import reveal_type
+
 import msgspec
 from tidegate.connectors import files, formats, memory
 from tidegate.engine import KeyedStream, Topology

@@ -95,7 +95,9 @@ async def test_until_ends_a_split_at_its_first_record_behind_it():
     sink = memory.sink()
     topology = Topology("until")
     stream = topology.source(
-        "times", memory.source([10, 30, 20, 60, 40, 90]), event_time=lambda t: t,
+        "times",
+        memory.source([10, 30, 20, 60, 40, 90]),
+        event_time=lambda t: t,
         watermarks=Watermarks(out_of_orderness="30ms"),
     )
     stream.sink("out", sink)
