@@ -10,6 +10,7 @@ A page is played from top to bottom in an empty folder:
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -18,10 +19,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from tidegate.engine import KeyedStream, Stream, WindowedStream
+from tidegate.engine.cli.main import _COMMANDS
+from tidegate.engine.clock import SystemClock
+from tidegate.engine.config import SETTINGS
+from tidegate.engine.metrics.measures import JobMeasures
+from tidegate.engine.metrics.prometheus import MeasuresCollector
+from tidegate.operators import agg, windows
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-OTHERS = [ROOT / "README.md", ROOT / "engine" / "README.md", ROOT / "CHANGELOG.md", ROOT / ".github" / "CONTRIBUTING.md"]
+OTHERS = [
+    ROOT / "README.md",
+    ROOT / "engine" / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / ".github" / "CONTRIBUTING.md",
+]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -157,3 +170,51 @@ def test_links_lead_somewhere(page):
         link for link in LINK.findall(page.read_text()) if "://" not in link and not (page.parent / link).exists()
     ]
     assert broken == []
+
+
+def _public(module: object) -> set[str]:
+    """The functions that a module defines and means for users."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == vars(module)["__name__"]
+    }
+
+
+def _methods(*classes: type) -> set[str]:
+    return {
+        name
+        for one in classes
+        for name, value in vars(one).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+
+
+def _metrics() -> set[str]:
+    collector = MeasuresCollector(JobMeasures("job"), SystemClock())
+    return {metric.name for metric in collector.collect()}
+
+
+REFERENCES = {
+    "config": set(SETTINGS),
+    "aggregates": _public(agg),
+    "windows": _public(windows),
+    "operators": _methods(Stream, KeyedStream, WindowedStream),
+    "cli": set(_COMMANDS),
+    "metrics": _metrics(),
+}
+
+
+@pytest.mark.parametrize("page", REFERENCES)
+def test_a_reference_names_everything_there_is(page):
+    """Every setting, aggregate, window, method, command and metric stands in its page."""
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    assert [name for name in sorted(REFERENCES[page]) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_metrics_of_the_reference_exist():
+    """A name in the page is one that is served, or depends on a restart or a checkpoint having happened."""
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    source = (ROOT / "engine" / "metrics" / "prometheus.py").read_text()
+    named = {name.removesuffix("_total") for name in re.findall(r"\btidegate_([a-z_]+)", text)}
+    assert [name for name in sorted(named) if f'{name}"' not in source] == []

@@ -204,12 +204,17 @@ class CheckpointCoordinator:
             self._give_up("the attempt has ended")
 
     def _open_if_due(self) -> float | None:
-        """Open what is due; seconds until something may be, None while only a wake-up can change that."""
-        now = self._clock.monotonic()
+        """Open what is due; seconds until something is to be looked at again, None while only a wake-up can change that."""
+        due = self._due() if self._round is None else None
         deadline = self._tracker.next_deadline()
-        if self._round is not None:
-            return None if deadline is None else max(0.0, deadline - now)
+        if due is None and deadline is None:
+            return None
+        return max(0.0, min(t for t in (due, deadline) if t is not None) - self._clock.monotonic())
+
+    def _due(self) -> float | None:
+        """Open a checkpoint if one is due; else when one will be."""
         assert self._workers is not None
+        now = self._clock.monotonic()
         finished = len(self._ended) == len(self._workers.names)
         if finished or self._draining is not None:
             self._open(self._draining or _Request(), now, final=True, finished=finished)
@@ -224,11 +229,10 @@ class CheckpointCoordinator:
             last_triggered=self._last_triggered,
             last_ended=self._last_ended,
         )
-        assert due is not None
-        if due > now:
-            return due - now
-        self._open(_Request(), now)
-        return None
+        if due is not None and due <= now:
+            self._open(_Request(), now)
+            return None
+        return due
 
     def _open(self, request: _Request, now: float, *, final: bool = False, finished: bool = False) -> None:
         assert self._workers is not None
