@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ...connectors.sink import Committable, Sink, SinkContext
-from ...connectors.source import ConnectorError
+from ...connectors.sink import Committable
 from ..clock import Clock
 from ..config import RunConfig
-from ..errors import CheckpointError, CommitError, FencedError
+from ..errors import CheckpointError, FencedError
 from ..executor import Executor
 from ..metrics.measures import JobMeasures
 from ..runtime.chain import SubtaskReport
 from ..runtime.elements import Barrier
+from .assembly import JobFacts, assemble
+from .commit import Committer, CommittingSink, OnEvent
 from .decisions import next_trigger
-from .manifest import FileEntry, Manifest, OperatorEntry, SplitEntry, SubtaskState
+from .manifest import FileEntry, Manifest, SubtaskState
 from .retention import apply_retention
 from .storage import CheckpointStorage
 from .tracker import Aborted, CheckpointTracker, Completed
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], Any]
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 _FINAL_TRIES = 3
-_FIRST_COMMIT_PAUSE_S = 0.1
-_LONGEST_COMMIT_PAUSE_S = 10.0
 
 
 class Workers(Protocol):
@@ -42,36 +40,6 @@ class Workers(Protocol):
     def names(self) -> list[str]: ...
     def trigger(self, barrier: Barrier) -> None: ...
     def drain(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class CommittingSink:
-    """A sink and the context its commits run in."""
-
-    sink: Sink[Any]
-    context: SinkContext
-
-
-@dataclass(frozen=True)
-class StatefulOperator:
-    """What the manifest says about an operator besides its snapshots."""
-
-    kind: str
-    parallelism: int
-
-
-@dataclass(frozen=True)
-class JobFacts:
-    """What every manifest of the attempt says."""
-
-    job: str
-    topology: str
-    topology_version: str
-    fingerprint: str
-    attempt: int
-    max_parallelism: int
-    restored_from: int | None
-    operators: Mapping[str, StatefulOperator]
 
 
 @dataclass
@@ -122,7 +90,7 @@ class CheckpointCoordinator:
         self._facts = facts
         self._config = config
         self._storage = storage
-        self._sinks = sinks
+        self._committer = Committer(sinks, config.commit_retry_limit, clock, on_event)
         self._next_id = first_checkpoint_id
         self._clock = clock
         self._executor = executor
@@ -309,7 +277,19 @@ class CheckpointCoordinator:
         committables: dict[str, list[Committable]] = {}
         for _, sink, found in ready:
             committables.setdefault(sink, []).extend(found)
-        manifest = self._manifest(current, committables)
+        manifest = assemble(
+            self._facts,
+            current.reports,
+            current.states,
+            committables,
+            checkpoint_id=checkpoint_id,
+            kind=current.request.kind,
+            name=current.request.name,
+            triggered_at_ms=current.triggered_ms,
+            completed_at_ms=self._clock.now_ms(),
+            total_ms=(self._clock.monotonic() - current.started) * 1000,
+            finished=current.finished,
+        )
         if self._storage is not None:
             try:
                 await self._storage.write_manifest(manifest)
@@ -321,7 +301,7 @@ class CheckpointCoordinator:
         self._prepared = [entry for entry in self._prepared if entry[0] > checkpoint_id]
         self.completed += 1
         for sink, found in committables.items():
-            await self._commit(sink, found)
+            await self._committer.commit(sink, found)
         now = self._clock.monotonic()
         for written_id, arrivals in self._written:
             if written_id <= checkpoint_id:
@@ -336,69 +316,6 @@ class CheckpointCoordinator:
             self._over = True
         if self._storage is not None:
             await self._retain(checkpoint_id)
-
-    def _manifest(self, current: _Round, committables: dict[str, list[Committable]]) -> Manifest:
-        facts = self._facts
-        sources: dict[str, dict[str, SplitEntry]] = {}
-        for report in current.reports:
-            for source, positions in report.splits.items():
-                sources.setdefault(source, {}).update(
-                    {
-                        split_id: SplitEntry(p.split, p.offset, p.ended, p.watermark_ms, p.records)
-                        for split_id, p in positions.items()
-                    }
-                )
-        return Manifest(
-            job=facts.job,
-            topology=facts.topology,
-            topology_version=facts.topology_version,
-            fingerprint=facts.fingerprint,
-            checkpoint_id=current.checkpoint_id,
-            attempt=facts.attempt,
-            kind=current.request.kind,
-            name=current.request.name,
-            triggered_at_ms=current.triggered_ms,
-            completed_at_ms=self._clock.now_ms(),
-            durations_ms={
-                "alignment": round(max((r.alignment_ms for r in current.reports), default=0)),
-                "sync": round(max((r.sync_ms for r in current.reports), default=0)),
-                "snapshot": round(max((r.snapshot_ms for r in current.reports), default=0)),
-                "total": round((self._clock.monotonic() - current.started) * 1000),
-            },
-            max_parallelism=facts.max_parallelism,
-            operators={
-                operator_id: OperatorEntry(
-                    operator.kind,
-                    operator.parallelism,
-                    tuple(sorted(current.states.get(operator_id, []), key=lambda s: s.snapshot.subtask)),
-                )
-                for operator_id, operator in facts.operators.items()
-            },
-            sources=sources,
-            committables=committables,
-            restored_from=facts.restored_from,
-            finished=current.finished,
-        )
-
-    async def _commit(self, sink: str, committables: Sequence[Committable]) -> None:
-        pause = _FIRST_COMMIT_PAUSE_S
-        tries = 0
-        while True:
-            try:
-                await self._sinks[sink].sink.commit(self._sinks[sink].context, committables)
-            except ConnectorError as error:
-                tries += 1
-                limit = self._config.commit_retry_limit
-                if not error.retriable or (limit is not None and tries > limit):
-                    raise CommitError(
-                        f"sink {sink!r} could not commit {len(committables)} pieces of output: {error}; "
-                        "they are part of the checkpoint and are committed at the next start"
-                    ) from error
-                self._on_event("commit_retried", {"sink": sink, "reason": str(error), "tries": tries})
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, _LONGEST_COMMIT_PAUSE_S)
-            else:
-                return
 
     async def _retain(self, checkpoint_id: int) -> None:
         assert self._storage is not None

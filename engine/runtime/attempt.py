@@ -13,7 +13,9 @@ from typing import Any, cast
 from ...connectors.sink import Sink
 from ...connectors.source import Source, SourceError
 from .. import state
-from ..checkpoint.coordinator import CheckpointCoordinator, CommittingSink, JobFacts, StatefulOperator
+from ..checkpoint.assembly import JobFacts, StatefulOperator
+from ..checkpoint.commit import CommittingSink, OnEvent
+from ..checkpoint.coordinator import CheckpointCoordinator
 from ..checkpoint.manifest import Manifest
 from ..checkpoint.redistribution import assign_splits
 from ..checkpoint.storage import CheckpointStorage
@@ -27,8 +29,6 @@ from ..topology import Node
 from .contexts import ConnectorContext
 from .recovery import deal_out_splits, restore
 from .worker import Deployment, Worker
-
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 _MEASURE_INTERVAL_S = 0.25
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from tidegate.connectors import SinkError
 from tidegate.engine import CheckpointError, CommitError, FencedError, RunConfig
-from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator, CommittingSink, JobFacts
+from tidegate.engine.checkpoint.assembly import JobFacts
+from tidegate.engine.checkpoint.commit import CommittingSink
+from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.runtime.chain import SubtaskReport

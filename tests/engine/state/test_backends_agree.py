@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate.engine.state import DictBackend, RocksDBBackend
-from tidegate.engine.testing.state_suite import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster
 from tidegate.operators.state import (
     KeyedTableState,
     ListState,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tidegate.engine.state import RocksDBBackend
-from tidegate.engine.testing.state_suite import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster
 from tidegate.operators.state import MapState, ValueState
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.state import DictBackend, RocksDBBackend, StateBackend, StoreSnapshot
-from tidegate.engine.testing.state_suite import KEYED, LOCAL, MAP, WINDOWS, StateBackendSuite, StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster
+from tidegate.engine.testing.state_suite import KEYED, LOCAL, MAP, WINDOWS, StateBackendSuite
 from tidegate.operators.state import KeyedTableState, StateDescriptor
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.engine.state import DictBackend, RocksDBBackend, StateBackend, TimerService
-from tidegate.engine.testing.state_suite import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster
 
 
 def _timers(folder: Path, backend: StateBackend | None = None) -> TimerService:
