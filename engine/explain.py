@@ -109,7 +109,7 @@ def _depth(chain: Chained, node: Node) -> int:
 
 def _node(node: Node, depth: int) -> list[str]:
     indent = "  " * (depth + 1)
-    tags = [f"({edge.tag})" for edge in node.inputs if edge.tag is not None]
+    tags = dict.fromkeys(f"({edge.tag})" for edge in node.inputs if edge.tag is not None)
     name = node.name + (" (generated)" if node.generated and node.stateful else "")
     lines = [f"{indent}{' '.join([*tags, name])}: {_what(node)}"]
     if node.operator is not None:

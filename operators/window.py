@@ -167,6 +167,7 @@ class WindowOperator(Operator[Any, Any]):
             )  # fmt: skip
         except Exception as error:
             raise self._context.record_error(error, batch, self._index()) from error
+        del self._coming, coming  # the iterator would keep the records alive until the next batch
         if self._late_indices:
             self._context.count("late", len(self._late_indices))
             self._late(batch.take(self._late_indices))

@@ -218,3 +218,14 @@ def test_the_metrics_of_the_reference_exist():
     source = (ROOT / "engine" / "metrics" / "prometheus.py").read_text()
     named = {name.removesuffix("_total") for name in re.findall(r"\btidegate_([a-z_]+)", text)}
     assert [name for name in sorted(named) if f'{name}"' not in source] == []
+
+
+def test_the_files_of_the_architecture_page_exist():
+    """Every file that the page names is there, in one of the folders of the engine or under its whole path."""
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "engine" / "README.md").read_text()))
+    there = [
+        path for folder in ("engine", "operators", "connectors", "tests") for path in (ROOT / folder).rglob("*.py")
+    ]
+    missing = [name for name in sorted(named) if not any(str(path).endswith(f"/{name}") for path in there)]
+    assert len(named) > 30
+    assert missing == []

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from ...operators.fields import read_all
 from ...operators.time import timestamp_ms
 
 EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
@@ -40,14 +41,16 @@ class EventTime:
         self._always_int = isinstance(field, str) and _field_type(record_type, field) is int
         self._max_ahead_ms = max_ahead_ms
         self._read: Callable[[Any], Any] = attrgetter(field) if isinstance(field, str) else field
+        self._read_all = read_all([field]) if isinstance(field, str) else None
 
     def extract(self, values: Sequence[Any], now_ms: int) -> Times:
         """The event times of records."""
         read = self._read
+        read_many = self._read_all
         if isinstance(self._field, str) and type(values[0]) is dict:
-            read = itemgetter(self._field)
+            read, read_many = itemgetter(self._field), None
         try:
-            timestamps = list(map(read, values))
+            timestamps = list(map(read, values)) if read_many is None else read_many(values)
             if self._always_int or set(map(type, timestamps)) == {int}:
                 lowest, highest = min(timestamps), max(timestamps)
                 if self._in_range(lowest, highest, now_ms):

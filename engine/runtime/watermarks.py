@@ -8,6 +8,8 @@ from itertools import accumulate
 from ...operators.time import MIN_WATERMARK
 from ...operators.watermarks import Watermarks, WatermarkStrategy
 
+_BLOCK = 128
+
 
 class SplitWatermark:
     """The watermark of one split.
@@ -37,16 +39,21 @@ class SplitWatermark:
         after = self.watermark_ms = max(told, highest - slack)
         if lowest > after:
             return []
-        # Only these can stand behind a watermark, for none is higher than the last; they are few.
-        cuts = []
-        top, seen = told + slack, 0
-        for index in [i for i, timestamp in enumerate(timestamps) if timestamp <= after]:
-            if index > seen:
-                top = max(top, max(timestamps[seen:index]))
-                seen = index
-            if timestamps[index] <= top - slack and top - slack > told:
-                told = top - slack
-                cuts.append((index, told))
+        # A record can stand behind only if the lowest of its block is as far below the highest so far.
+        cuts: list[tuple[int, int]] = []
+        top = told + slack
+        for start in range(0, len(timestamps), _BLOCK):
+            block = timestamps[start : start + _BLOCK]
+            reached = max(top, max(block))
+            if min(block) > reached - slack:
+                top = reached
+                continue
+            for index, timestamp in enumerate(block, start):
+                if timestamp > top:
+                    top = timestamp
+                elif timestamp <= top - slack and top - slack > told:
+                    told = top - slack
+                    cuts.append((index, told))
         return cuts
 
     def running(self, timestamps: Sequence[int], values: Sequence[object]) -> list[int]:

@@ -162,7 +162,10 @@ def _refuse_unless_upgradable(operator_id: str, old: StateSchema, new: StateSche
         )
     changes = schema_difference(new.name, _plain(old), _plain(new))
     if new.kind == "map" and old.types[0] != new.types[0]:
-        raise StateTypeError(f"{where} cannot be restored: {changes}; map keys are not upgraded: use another name")
+        raise StateTypeError(
+            f"{where} cannot be restored: {changes}; map keys are not upgraded: rename the operator and "
+            "let the old state go with allow_dropped"
+        )
     if old.version > new.version:
         raise StateTypeError(
             f"{where} was stored with version {old.version}, newer than this topology's {new.version}: "
@@ -172,5 +175,6 @@ def _refuse_unless_upgradable(operator_id: str, old: StateSchema, new: StateSche
         version = "" if old.version == new.version else f"version {old.version} is now {new.version}; "
         raise StateTypeError(
             f"{where} cannot be restored: {version}{changes or 'the types are the same'}; declare the state with "
-            "upgrade=function(old_version, old_value), go back to what it was, or use another name"
+            "upgrade=function(old_version, old_value), go back to what it was, or rename the operator "
+            "and let its old state go with allow_dropped"
         )

@@ -205,6 +205,8 @@ def _check(part: Any, key: Any, *, typed: bool) -> None:
     if kind in _PLAIN:
         return
     if kind is tuple:
+        if _PLAIN.issuperset(map(type, part)):
+            return
         for item in part:
             _check(item, key, typed=typed)
         return
@@ -225,7 +227,7 @@ def _check(part: Any, key: Any, *, typed: bool) -> None:
     if not typed:
         raise StateError(
             f"key {key!r} holds a {kind.__qualname__}, and the type of the keys is not known, so a restore could not "
-            "give it back; annotate the return type of the key function, or make key_by return a str, int or tuple"
+            "give it back; pass key_type= to key_by, or make it return a str, int or tuple"
         )
     if structured:
         names = (

@@ -325,10 +325,13 @@ def test_a_second_signal_cancels_a_job_that_cannot_be_drained(number, code, tmp_
     with subprocess.Popen(
         [*command, "--interval", "50ms"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        _read_until(process, "commit_retried")
-        process.send_signal(number)
-        _read_until(process, '"signal"')
-        errors = _insist(process, number)
+        try:
+            _read_until(process, "commit_retried")
+            process.send_signal(number)
+            _read_until(process, '"signal"')
+            errors = _insist(process, number)
+        finally:
+            process.kill()
     assert process.returncode == code, errors
     assert "Traceback" not in errors
 

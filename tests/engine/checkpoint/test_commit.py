@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-
 from tidegate.connectors.sink import SinkError
 from tidegate.engine import CommitError
 from tidegate.engine.checkpoint.commit import Committer, CommittingSink
@@ -29,7 +28,10 @@ async def _commit(sink, limit=None):
     """Commit two pieces; the events told meanwhile."""
     clock, events = ManualClock(), []
     committer = Committer(
-        {"out": CommittingSink(sink, ManualSinkContext())}, limit, clock, lambda name, facts: events.append((name, facts))
+        {"out": CommittingSink(sink, ManualSinkContext())},
+        limit,
+        clock,
+        lambda name, facts: events.append((name, facts)),
     )
     async with asyncio.TaskGroup() as group:
         committing = group.create_task(committer.commit("out", [{"n": 1}, {"n": 2}]))
