@@ -151,9 +151,7 @@ async def deal_out_splits(
             for split_id, entry in manifest.sources.get(node.name, {}).items():
                 position = SplitPosition(entry.split, entry.offset, entry.ended, entry.watermark_ms, entry.records)
                 known[split_id] = (entry.split, position)
-        found: list[Split] = []
-        if manifest is None or not manifest.finished or node.has_event_time:
-            found = await _discover(node, source, context_of(node), frozenset(known), bool(known))
+        found = await _discover(node, source, context_of(node), frozenset(known), bool(known))
         if found and manifest is not None and manifest.finished and node.has_event_time:
             raise JobError(
                 f"the job had come to its end at {manifest.title}, and source {node.name!r} has "
