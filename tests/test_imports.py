@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "operators", "connectors")
-OPERATOR_CONTRACTS = {"batch", "errors", "operator", "state", "state_handles", "time", "watermarks"}
+OPERATOR_CONTRACTS = {"batch", "errors", "fields", "operator", "state", "state_handles", "time", "watermarks"}
 CONNECTOR_CONTRACTS = {"sink", "source"}
 
 
