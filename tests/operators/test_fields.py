@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-
 from tidegate.operators.fields import read_all
 
 
