@@ -41,7 +41,7 @@ types: $(VENV)/.dev .types/tidegate  ## mypy --strict over the three packages
 check: test lint types  ## what must pass before a change lands
 
 crash: $(VENV)/.dev  ## the long crash suites: kill -9 at random instants, a crash at every await and I/O call
-	$(BIN)/python -m pytest -m long tests/guarantees
+	$(BIN)/python -m pytest -n 2 -m long tests/guarantees
 
 bench: $(VENV)/.dev  ## measure on this machine, against the hand-written loop in the same run
 	$(BIN)/tidegate bench
