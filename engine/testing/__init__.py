@@ -3,6 +3,7 @@
 from .clock import ManualClock
 from .connector_suites import SinkSuite, SourceSuite
 from .contexts import ManualSinkContext, ManualSourceContext
+from .format_suite import FormatSuite
 from .harness import AsyncOperatorHarness, OperatorHarness
 from .scripted import BARRIER, CRASH, END, Pause, ScriptedCrash, ScriptedSource, run_script
 from .state_suite import StateBackendSuite
@@ -12,6 +13,7 @@ __all__ = [
     "CRASH",
     "END",
     "AsyncOperatorHarness",
+    "FormatSuite",
     "ManualClock",
     "ManualSinkContext",
     "ManualSourceContext",

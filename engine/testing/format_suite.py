@@ -1,0 +1,101 @@
+"""What every format must do, as tests: subclass `FormatSuite`, say which format and which records, and run it.
+
+class TestMyFormat(FormatSuite):
+    def format(self): return my_format(Flight)
+    def values(self): return [Flight("JFK", 3), Flight("LGA", None)]
+    def bad_payloads(self): return [b"{", b""]
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from ...connectors.formats.format import Decoded, Format
+
+
+class FormatSuite(ABC):
+    """What holds for every format: nothing is lost, and a bad record costs its neighbours nothing."""
+
+    @abstractmethod
+    def format(self) -> Format[Any]:
+        """A new description of the same format."""
+
+    @abstractmethod
+    def values(self) -> Sequence[Any]:
+        """At least three records that can be compared with ==, as different as they may be."""
+
+    def bad_payloads(self) -> Sequence[bytes]:
+        """Payloads that are no record; none for a format that takes every payload."""
+        return ()
+
+    def bad_lines(self) -> Sequence[bytes]:
+        """Lines, each with its newline, that are no record; for a format of lines."""
+        return ()
+
+    def test_the_description_answers_what_a_plan_asks(self) -> None:
+        """A type or None, a suffix for file names, and one line of text."""
+        fmt = self.format()
+        assert fmt.suffix.startswith("."), "suffix must be the end of a file name, such as '.jsonl'"
+        assert fmt.describe().strip(), "describe() must say what it is"
+        assert "\n" not in fmt.describe(), "describe() must fit on one line"
+        assert hasattr(fmt, "type"), "type must be the type of the records, or None"
+
+    def test_payloads_come_back_as_they_went(self) -> None:
+        """Each record alone, and all together."""
+        fmt, values = self.format(), list(self.values())
+        payloads = fmt.encode_messages(values)
+        assert len(payloads) == len(values), "encode_messages must give one payload per value"
+        assert fmt.decode_messages(payloads).values == values
+        for payload, value in zip(payloads, values, strict=True):
+            assert fmt.decode_messages([payload]).values == [value]
+
+    def test_a_bad_payload_is_reported_and_its_neighbours_are_kept(self) -> None:
+        """Wherever it stands; with its index, its bytes and a reason."""
+        fmt, values = self.format(), list(self.values())
+        good = fmt.encode_messages(values)
+        for bad in self.bad_payloads():
+            for place in range(len(good) + 1):
+                decoded = fmt.decode_messages([*good[:place], bad, *good[place:]])
+                assert decoded.values == values, f"{bad!r} at {place} took its neighbours with it"
+                _check_report(decoded, place, bad)
+
+    def test_lines_come_back_as_they_went_wherever_a_block_is_cut(self) -> None:
+        """A block may end after any line; what is `unfinished` is given again with more behind it."""
+        for lines, fmt, values in self._lines():
+            assert fmt.decode_lines(lines, True).values == values
+            ends = [i + 1 for i, byte in enumerate(lines) if byte == 0x0A]
+            for end in ends[:-1]:
+                first = fmt.decode_lines(lines[:end], False)
+                rest = fmt.decode_lines(lines[end - first.unfinished :], True)
+                assert first.values + rest.values == values, f"a cut at byte {end} changes the records"
+
+    def test_a_bad_line_is_reported_and_its_neighbours_are_kept(self) -> None:
+        """Wherever it stands; with the byte at which it begins."""
+        for lines, fmt, values in self._lines():
+            ends = [0, *[i + 1 for i, byte in enumerate(lines) if byte == 0x0A]]
+            if len(ends) != len(values) + 1:
+                continue  # records that span lines have no place between lines that is sure to be between records
+            for bad in self.bad_lines():
+                for end in ends:
+                    decoded = fmt.decode_lines(lines[:end] + bad + lines[end:], True)
+                    assert decoded.values == values, f"{bad!r} at byte {end} took its neighbours with it"
+                    _check_report(decoded, end, bad.rstrip(b"\r\n"))
+
+    def _lines(self) -> list[tuple[bytes, Any, list[Any]]]:
+        """The records as lines, with the format that reads them; nothing for a format without lines."""
+        fmt: Any = self.format()
+        if not hasattr(fmt, "decode_lines"):
+            return []
+        values = list(self.values())
+        reading = fmt.with_header(fmt.header(values)) if fmt.has_header else fmt
+        return [(fmt.encode_lines(values), reading, values)]
+
+
+def _check_report(decoded: Decoded[Any], start: int, raw: bytes) -> None:
+    assert len(decoded.undecodable) == 1, "a bad record must be reported once"
+    report = decoded.undecodable[0]
+    assert report.start == start, f"it begins at {start}, not at {report.start}"
+    assert report.raw.rstrip(b"\r\n") == raw, "its bytes must be reported as they are"
+    assert report.reason, "a reason must be given"
