@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "operators", "connectors")
 OPERATOR_CONTRACTS = {"batch", "errors", "fields", "operator", "state", "state_handles", "time", "watermarks"}
-CONNECTOR_CONTRACTS = {"sink", "source"}
+CONNECTOR_CONTRACTS = {"formats", "sink", "source"}
 
 
 def _modules(package: str) -> list[Path]:
