@@ -276,6 +276,8 @@ class Job:
                     self.status = JobStatus.FINISHED if finished else JobStatus.STOPPED
                     return
                 except Exception as error:
+                    if self._cancelled:  # a failure on the way down must not bring the job up again
+                        raise asyncio.CancelledError from error
                     self._attempt = None
                     failed_at = self.clock.monotonic()
                     cause = root_cause(error)
