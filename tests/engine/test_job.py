@@ -16,6 +16,7 @@ from tidegate.engine import (
     restart,
     start,
 )
+from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.testing import CRASH, ManualClock, Pause, ScriptedSource, run_script
 from tidegate.operators import ProcessFunction, ValueState
 
@@ -209,9 +210,11 @@ async def test_a_delay_before_a_restart_is_the_clocks(tmp_path):
     """The job waits in the state RESTARTING until the clock has moved, and a stop ends that wait."""
     clock, source = ManualClock(), ScriptedSource([1, CRASH, 2])
     config = _config(tmp_path, state_backend="dict", restart=restart.fixed_delay(1, "30s"))
-    async with start(_topology(source, memory.sink()), config, clock=clock) as job:
-        while job.status is not JobStatus.RESTARTING:
+    async with start(_topology(source, memory.sink()), config, clock=clock, executor=InlineExecutor()) as job:
+        for _ in range(1000):
             await clock.run(0.01)
+            if job.status is JobStatus.RESTARTING:
+                break
         await clock.run(10, 1)
         assert job.status is JobStatus.RESTARTING
         assert job.why_waiting() == ["the job is restarting"]
