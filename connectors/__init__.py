@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .sink import Committable, Guarantee, Sink, SinkContext, SinkError, SinkWriter
+from .sink import Committable, Guarantee, OutputLostError, Sink, SinkContext, SinkError, SinkWriter
 from .source import (
     ConnectorError,
     Fetch,
@@ -20,9 +20,9 @@ from .source import (
 )
 
 if TYPE_CHECKING:
-    from . import console, files, formats, generator, memory
+    from . import console, files, formats, generator, kafka, memory
 
-_MODULES = frozenset({"console", "files", "formats", "generator", "memory"})
+_MODULES = frozenset({"console", "files", "formats", "generator", "kafka", "memory"})
 
 
 def __getattr__(name: str) -> Any:
@@ -39,6 +39,7 @@ __all__ = [
     "Guarantee",
     "Lag",
     "Offset",
+    "OutputLostError",
     "Rejected",
     "Sink",
     "SinkContext",
@@ -53,5 +54,6 @@ __all__ = [
     "files",
     "formats",
     "generator",
+    "kafka",
     "memory",
 ]

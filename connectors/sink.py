@@ -36,6 +36,12 @@ class SinkContext(Protocol):
     parallelism: int
     attempt: int
     """The nth start of the job: part of the names of what is staged, so that old writers are told apart."""
+    checkpoint_interval_ms: int
+    checkpoint_timeout_ms: int
+    """How often output is committed, and how long a checkpoint may take before it is given up: what was prepared must
+    stay committable for longer than both and a restart."""
+    allow_repeats: bool
+    """Whether the user takes it that output which is visible and cannot be taken back is written again."""
 
     def blocking(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """Run a function that waits in the engine's executor. The only way to use a thread."""
@@ -88,6 +94,9 @@ class Sink(Protocol[T]):
     async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
         """Make the output visible. Idempotent: a committable committed before is done. Called after the manifest exists;
         repeated with back-off while it raises a retriable `SinkError`.
+
+        Raises:
+            OutputLostError: it can never be made visible any more: the job restarts from an older checkpoint.
         """
         ...
 
@@ -96,7 +105,14 @@ class Sink(Protocol[T]):
     ) -> None:
         """Bring the outside world to the state of the checkpoint that is restored (None: a start from nothing): commit
         `committables`, which may have been committed before, then do away with whatever this job left that is newer,
-        prepared or visible. Called once per attempt before any writer opens, in one subtask's stead for all."""
+        prepared or visible. Called once per attempt before any writer opens, in one subtask's stead for all. When it
+        raises `OutputLostError`, an older checkpoint is tried, and `recover` called again with that one.
+
+        Raises:
+            OutputLostError: committables that can never be made visible any more.
+            SinkError: newer output is visible and cannot be taken back, and `context.allow_repeats` is not set: to go on
+                would write it twice.
+        """
         ...
 
     def describe(self) -> str:
@@ -108,3 +124,17 @@ class Sink(Protocol[T]):
 
 class SinkError(ConnectorError):
     """A sink cannot be opened, written or committed."""
+
+
+class OutputLostError(SinkError):
+    """What a checkpoint had prepared is gone and can never be made visible: a broker, for instance, ended the
+    transaction. The engine passes over that checkpoint, restores the one before it and replays.
+
+    Attributes:
+        partly: some of the checkpoint's output of this sink is visible. A replay would write that part twice, so the engine
+            refuses to go on unless the user allows repeats.
+    """
+
+    def __init__(self, message: str, *, partly: bool = False) -> None:
+        super().__init__(message, retriable=not partly)
+        self.partly = partly

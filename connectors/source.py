@@ -144,6 +144,10 @@ class SourceReader(Protocol[T]):
         """Give back files and connections. Called once, last, also after a failure or cancellation, at any time."""
         ...
 
+    # A reader may also have `async def checkpointed(self, offsets: Mapping[str, Offset]) -> None`: called between reads
+    # after a checkpoint is complete and committed, with the offsets of the reader's splits in it, to tell the outside
+    # world how far the job has come. Recovery never depends on it: it must return quickly and not raise.
+
 
 class Source(Protocol[T]):
     """The description: validated settings, no connection. Shared by all subtasks; must not change.

@@ -64,6 +64,8 @@ class RunConfig:
         restore_from: read what is restored from here instead of from `checkpoints`, and write nothing there.
         allow_dropped: operators that the checkpoint has state of and the topology no longer has: their state
             is dropped.
+        allow_repeats: go on from a checkpoint although output that is newer is visible and cannot be taken back, as in a
+            Kafka topic: it is written again.
         channel_capacity: batches that a channel between two subtasks holds before the sender waits.
         metrics_port: serve Prometheus metrics on this port; 0 picks a free one, None serves none.
         metrics_host: the address that the metrics are served on.
@@ -95,6 +97,7 @@ class RunConfig:
     restore: int | str | None = "latest"
     restore_from: str | Path | None = None
     allow_dropped: frozenset[str] = field(default_factory=frozenset)
+    allow_repeats: bool = False
     channel_capacity: int = 8
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
@@ -252,6 +255,10 @@ def _operators(value: Any) -> str | None:
     return "must be a set of operator ids"
 
 
+def _yes_or_no(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
 def _host(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "must be a host name or an address"
 
@@ -272,6 +279,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "restore": _restore,
     "restore_from": _location,
     "allow_dropped": _operators,
+    "allow_repeats": _yes_or_no,
     "channel_capacity": _whole(1),
     "metrics_port": _whole(0, 65535, optional=True),
     "metrics_host": _host,

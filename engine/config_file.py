@@ -180,6 +180,10 @@ def _moment(value: Any) -> Any:
     return parse_moment(value) if isinstance(value, str) else value
 
 
+def _yes_or_no(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def _restart(value: Any) -> Any:
     return parse_restart(value) if isinstance(value, str | dict) else value
 
@@ -189,6 +193,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "memory_budget": _whole,
     "restore": _whole,
     "allow_dropped": _names,
+    "allow_repeats": _yes_or_no,
     "until_ms": _moment,
     "restart": _restart,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...connectors.sink import Committable, Sink, SinkContext
+from ...connectors.sink import Committable, OutputLostError, Sink, SinkContext
 from ...connectors.source import ConnectorError
 from ..clock import Clock
 from ..errors import CommitError
@@ -54,6 +54,8 @@ class Committer:
                 await committing.sink.commit(committing.context, committables)
             except Exception as error:
                 tries += 1
+                if isinstance(error, OutputLostError):
+                    raise CommitError(f"sink {sink!r} could not commit: {error}") from error
                 hopeless = not (isinstance(error, ConnectorError) and error.retriable)
                 if hopeless or (self._retry_limit is not None and tries > self._retry_limit):
                     raise CommitError(

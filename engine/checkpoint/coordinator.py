@@ -39,6 +39,7 @@ class Workers(Protocol):
     @property
     def names(self) -> list[str]: ...
     def trigger(self, barrier: Barrier) -> None: ...
+    def completed(self, checkpoint_id: int) -> None: ...
     def drain(self) -> None: ...
 
 
@@ -309,6 +310,8 @@ class CheckpointCoordinator:
                     self._latency.add(now - arrived, records)
         self._written = [entry for entry in self._written if entry[0] > checkpoint_id]
         self._record(current, manifest, now)
+        if self._workers is not None:
+            self._workers.completed(checkpoint_id)
         self._end_round(current)
         if current.request.done is not None and not current.request.done.done():
             current.request.done.set_result(checkpoint_id)

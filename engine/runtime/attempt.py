@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
-from ...connectors.sink import Sink
+from ...connectors.sink import OutputLostError, Sink
 from ...connectors.source import Source, SourceError
 from .. import state
 from ..checkpoint.assembly import JobFacts, StatefulOperator
@@ -21,13 +21,14 @@ from ..checkpoint.redistribution import assign_splits
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
 from ..config import RunConfig
+from ..errors import CommitError
 from ..executor import Executor
 from ..metrics.measures import JobMeasures
 from ..plan import Plan
 from ..state.backend import StateBackend
 from ..topology import Node
 from .contexts import ConnectorContext
-from .recovery import deal_out_splits, restore
+from .recovery import Restored, deal_out_splits, restore
 from .worker import Deployment, Worker
 
 _MEASURE_INTERVAL_S = 0.25
@@ -85,19 +86,10 @@ class Attempt:
             wanted = "latest"
         elif self._config.restore_from is not None:
             reading = CheckpointStorage(self._config.restore_from, self._job, self._executor, self._clock)
-        restored = await restore(
-            reading,
-            wanted,
-            self._plan,
-            self._config,
-            self._directory / "restored",
-            self._on_event,
-            last_seen if reading is self._storage else 0,
-        )
+        sinks = self._sinks()
+        restored = await self._restore(sinks, reading, wanted, last_seen if reading is self._storage else 0)
         manifest = restored.manifest
         self.restored_from = None if manifest is None else manifest.checkpoint_id
-        sinks = self._sinks()
-        await self._recover_sinks(sinks, manifest if reading is self._storage else None)
         splits = await deal_out_splits(self._plan, manifest, self._context)
         self.coordinator = CheckpointCoordinator(
             self._facts(),
@@ -197,6 +189,41 @@ class Attempt:
             if node.kind == "sink"
         }
 
+    async def _restore(
+        self,
+        sinks: dict[str, CommittingSink],
+        reading: CheckpointStorage | None,
+        wanted: int | str | None,
+        last_seen_id: int,
+    ) -> Restored:
+        """The newest checkpoint that is whole and whose output is, or now becomes, visible."""
+        problems: dict[int, list[str]] = {}
+        while True:
+            restored = await restore(
+                reading,
+                wanted,
+                self._plan,
+                self._config,
+                self._directory / "restored",
+                self._on_event,
+                last_seen_id,
+                problems,
+            )
+            own = restored.manifest if reading is self._storage else None
+            try:
+                await self._recover_sinks(sinks, own)
+            except OutputLostError as error:
+                if own is None:
+                    raise
+                if error.partly and not self._config.allow_repeats:
+                    raise CommitError(
+                        f"{own.title}: {error}; part of its output is visible, so going on from the checkpoint before it "
+                        "would write that part again: to accept this, set allow_repeats"
+                    ) from error
+                problems.setdefault(own.checkpoint_id, []).append(f"its output is lost: {error}")
+            else:
+                return restored
+
     async def _recover_sinks(self, sinks: dict[str, CommittingSink], manifest: Manifest | None) -> None:
         for name, found in sinks.items():
             committables = [] if manifest is None else manifest.committables.get(name, [])
@@ -231,6 +258,7 @@ class Attempt:
             self._clock,
             self._executor,
             self._measures.operator(node.name, 0, node.kind),
+            self._config,
         )
 
     def _backend(self) -> StateBackend:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..clock import Clock
+from ..config import RunConfig
 from ..executor import Executor
 from ..metrics.measures import OperatorMeasures
 
@@ -23,12 +24,16 @@ class ConnectorContext:
         clock: Clock,
         executor: Executor,
         measures: OperatorMeasures,
+        config: RunConfig,
     ) -> None:
         self.operator_id = operator_id
         self.job = job
         self.subtask = subtask
         self.parallelism = parallelism
         self.attempt = attempt
+        self.checkpoint_interval_ms = config.checkpoint_interval_ms
+        self.checkpoint_timeout_ms = config.checkpoint_timeout_ms
+        self.allow_repeats = config.allow_repeats
         self.on_wake: Callable[[], None] | None = None
         self._clock = clock
         self._executor = executor

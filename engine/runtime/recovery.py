@@ -54,9 +54,13 @@ async def restore(
     directory: Path,
     on_event: Callable[[str, dict[str, Any]], None],
     last_seen_id: int,
+    problems: dict[int, list[str]],
 ) -> Restored:
     """Choose a checkpoint, check that the topology fits it, and fetch its files, verified. One that turns out damaged is
     named and the one before it is taken.
+
+    Args:
+        problems: checkpoint id → why it cannot be used; what is found here is added.
 
     Raises:
         CheckpointError: there is none to start from although there should be; or the storage cannot be read.
@@ -64,7 +68,6 @@ async def restore(
     """
     if storage is None or wanted is None:
         return Restored(None, {})
-    problems: dict[int, list[str]] = {}
     told: set[str] = set()
     while True:
         decision = choose_restore(await storage.list(), wanted, problems, last_seen_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ...connectors.source import Fetch, Offset, SourceError, SourceReader, Split
@@ -104,6 +104,10 @@ class SourceSubtask:
         self._woken = asyncio.Event()
         self._wakes = 0
         self._barriers: list[Barrier] = []
+        self._completed = 0
+        self._offsets_at: dict[int, dict[str, Offset]] = {}
+        self._checkpointed: Callable[[Mapping[str, Offset]], Awaitable[None]] | None
+        self._checkpointed = getattr(reader, "checkpointed", None)
         self._found: list[Split] = []
         self._ended = False
         self._released = False
@@ -116,6 +120,12 @@ class SourceSubtask:
         """Put a barrier after what has been read so far."""
         self._barriers.append(barrier)
         self.wake()
+
+    def completed(self, checkpoint_id: int) -> None:
+        """A checkpoint is complete: the reader may tell the outside world."""
+        self._completed = checkpoint_id
+        if self._checkpointed is not None:
+            self._woken.set()
 
     def drain(self) -> None:
         """Read no more."""
@@ -153,6 +163,7 @@ class SourceSubtask:
             await self._raise_watermark(now)
             while not self._released:
                 await self._step()
+            await self._tell_reader()
         finally:
             self.chain.close()
             try:
@@ -164,6 +175,7 @@ class SourceSubtask:
         clock, measures = self._clock, self.chain.measures
         while self._barriers:
             await self._barrier(self._barriers.pop(0))
+        await self._tell_reader()
         while self._found:
             split = self._found.pop(0)
             progress = SplitProgress(split, None, self._watermarks, self._split_measures(split.id))
@@ -410,7 +422,16 @@ class SourceSubtask:
 
     async def _barrier(self, barrier: Barrier) -> None:
         positions = {split_id: progress.position() for split_id, progress in self.splits.items()}
+        if self._checkpointed is not None:
+            self._offsets_at[barrier.checkpoint_id] = {split_id: p.offset for split_id, p in positions.items()}
         await self.chain.barrier(barrier, {self.operator_id: positions})
+
+    async def _tell_reader(self) -> None:
+        """Give the reader the offsets of the newest complete checkpoint, once."""
+        offsets = self._offsets_at.get(self._completed)
+        if offsets is not None and self._checkpointed is not None:
+            self._offsets_at = {n: kept for n, kept in self._offsets_at.items() if n > self._completed}
+            await self._checkpointed(offsets)
 
     async def _end(self) -> None:
         self._ended = True

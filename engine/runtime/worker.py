@@ -131,6 +131,11 @@ class Worker:
         for source in self.sources:
             source.trigger(barrier)
 
+    def completed(self, checkpoint_id: int) -> None:
+        """A checkpoint is complete and its output committed."""
+        for source in self.sources:
+            source.completed(checkpoint_id)
+
     def drain(self) -> None:
         """Sources read no more."""
         for source in self.sources:
@@ -383,4 +388,5 @@ class Worker:
             self._clock,
             self._executor,
             self._measures.operator(node.name, subtask, node.kind),
+            self._config,
         )

@@ -47,6 +47,7 @@ class ManualSinkContext:
 
     Attributes:
         time_ms: what `now_ms` says.
+        checkpoint_interval_ms, checkpoint_timeout_ms, allow_repeats: the job's settings.
         counts: what the sink counted.
     """
 
@@ -56,6 +57,9 @@ class ManualSinkContext:
     parallelism: int = 1
     attempt: int = 1
     time_ms: int = 0
+    checkpoint_interval_ms: int = 10_000
+    checkpoint_timeout_ms: int = 600_000
+    allow_repeats: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     async def blocking(self, function: Callable[..., Any], *args: Any) -> Any:

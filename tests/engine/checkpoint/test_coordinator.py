@@ -26,6 +26,10 @@ class ScriptedWorkers:
         self.names = ["a[0]", "b[0]"]
         self.barriers: list[Barrier] = []
         self.drained = False
+        self.told: list[int] = []
+
+    def completed(self, checkpoint_id: int) -> None:
+        self.told.append(checkpoint_id)
 
     def trigger(self, barrier: Barrier) -> None:
         self.barriers.append(barrier)
@@ -151,6 +155,7 @@ async def test_output_is_committed_once_the_manifest_is_there(stage):
         manifest = await at_work.storage.read(1)
         assert manifest.committables == {"out": [{"name": "1-a[0]"}, {"name": "1-b[0]"}]}
         assert at_work.measures.checkpoints.completed == 1
+        assert at_work.workers.told == [1]
 
 
 async def test_a_subtask_that_cannot_snapshot_fails_the_checkpoint_and_its_output_goes_with_the_next(stage):
@@ -165,6 +170,7 @@ async def test_a_subtask_that_cannot_snapshot_fails_the_checkpoint_and_its_outpu
         await at_work.pass_time(11, 0.5)
         await at_work.acknowledge(2)
         assert at_work.sink.committed == [["1-a[0]", "1-b[0]", "2-a[0]", "2-b[0]"]]
+        assert at_work.workers.told == [2]  # of one that was given up nobody is told
 
 
 async def test_a_checkpoint_that_takes_too_long_is_given_up(stage):

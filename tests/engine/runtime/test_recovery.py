@@ -1,8 +1,9 @@
 """From a checkpoint to what the subtasks start from."""
 
 import pytest
-from tidegate.connectors import files, formats
-from tidegate.engine import JobError, RunConfig, Topology, restart, run
+from tidegate.connectors import OutputLostError, files, formats
+from tidegate.engine import CheckpointError, CommitError, JobError, RunConfig, Topology, restart, run
+from tidegate.engine.testing import BARRIER, ScriptedSource, run_script
 
 
 def _run(folder, *, event_time):
@@ -44,3 +45,99 @@ def test_a_finished_job_without_new_files_ends_at_once(folder):
     """Starting it again is no error and writes nothing."""
     assert _run(folder, event_time=True) == [1, 2]
     assert _run(folder, event_time=True) == [1, 2]
+
+
+class Ledger:
+    """An exactly-once sink whose outside world forgets what was prepared for some commits, as a broker does whose
+    transactions expire. `kept` are the committables of a lost checkpoint that were committed all the same."""
+
+    guarantee = "exactly_once"
+
+    def __init__(self, lose_commit, *, partly=False):
+        self.visible, self.lost, self.recovered = [], [], []
+        self._commits, self._lose_commit, self._partly = 0, lose_commit, partly
+
+    def writer(self, context):
+        return LedgerWriter()
+
+    async def commit(self, context, committables):
+        self._commits += 1
+        if self._commits == self._lose_commit:
+            self.lost += committables
+        self._take(committables)
+
+    async def recover(self, context, checkpoint_id, committables):
+        self.recovered.append(checkpoint_id)
+        self._take(committables)
+
+    def _take(self, committables):
+        if any(found in self.lost for found in committables):
+            raise OutputLostError("the ledger forgot it", partly=self._partly)
+        self.visible += [found for found in committables if found not in self.visible]
+
+    def describe(self):
+        return "ledger"
+
+
+class LedgerWriter:
+    """Puts the records into the committable."""
+
+    def __init__(self):
+        self._values = []
+
+    async def open(self):
+        pass
+
+    async def write(self, batch):
+        self._values += batch.values
+
+    async def prepare_commit(self, checkpoint_id):
+        values, self._values = self._values, []
+        return [{"checkpoint": checkpoint_id, "values": values}] if values else []
+
+    async def close(self):
+        pass
+
+
+async def _through_ledger(folder, ledger, **settings):
+    """Three checkpoints of two records each into the ledger; what the job told."""
+    source = ScriptedSource([1, 2, BARRIER, 3, 4, BARRIER, 5, 6])
+    topology = Topology("ledger")
+    topology.source("numbers", source).sink("out", ledger)
+    events = []
+    strategy = restart.fixed_delay(2, "0ms")
+    config = RunConfig(checkpoints=folder, checkpoint_interval="1h", restart=strategy, **settings)
+    await run_script(topology, source, config, on_event=lambda name, facts: events.append((name, facts)))
+    return events
+
+
+async def test_output_that_is_lost_is_made_again_from_the_checkpoint_before(tmp_path):
+    """The outside world forgot what the second checkpoint had prepared: the first is restored, and nothing is lost."""
+    ledger = Ledger(lose_commit=2)
+    events = await _through_ledger(tmp_path, ledger)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3, 4, 5, 6]
+    assert ledger.recovered == [None, 2, 1]
+    (passed_over,) = [facts["reason"] for name, facts in events if name == "checkpoint_passed_over"]
+    assert passed_over == "checkpoint 2: its output is lost: the ledger forgot it"
+    restored = [facts["restored_from"] for name, facts in events if name == "job_running"]
+    assert restored == [None, 1]
+
+
+async def test_output_that_is_lost_in_part_stops_the_job(tmp_path):
+    """A replay would double the part that is visible: the job fails and says what to set."""
+    ledger = Ledger(lose_commit=2, partly=True)
+    with pytest.raises(CommitError, match="sink 'out' could not commit: the ledger forgot it"):
+        await _through_ledger(tmp_path, ledger)
+    with pytest.raises(CommitError, match=r"checkpoint 2: .* part of its output is visible.*set allow_repeats"):
+        await _through_ledger(tmp_path, ledger)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2]
+    await _through_ledger(tmp_path, ledger, allow_repeats=True)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_when_the_only_checkpoint_lost_its_output_nothing_is_started_by_itself(tmp_path):
+    """A start from nothing is for the user to decide."""
+    ledger = Ledger(lose_commit=1)
+    with pytest.raises(CheckpointError, match="its output is lost: the ledger forgot it"):
+        await _through_ledger(tmp_path, ledger)
+    assert ledger.visible == []

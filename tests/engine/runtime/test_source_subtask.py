@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from tidegate.connectors import memory
 from tidegate.engine import Job, JobStatus, RunConfig, Topology, start
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import ManualClock, Pause, ScriptedSource
+from tidegate.engine.testing import BARRIER, ManualClock, Pause, ScriptedSource, run_script
 from tidegate.operators import Watermarks, agg, windows
 
 
@@ -116,3 +117,29 @@ async def test_until_ends_a_split_at_its_first_record_behind_it():
     async with start(topology, RunConfig(until_ms=50)) as job:
         assert await job.wait() is JobStatus.FINISHED
     assert sink.values == [10, 30, 20, 40]
+
+
+class TellingSource(ScriptedSource[int]):
+    """A scripted source whose readers write down what they are told of checkpoints."""
+
+    def __init__(self, *scripts: Any) -> None:
+        super().__init__(*scripts)
+        self.told: list[dict[str, Any]] = []
+
+    def reader(self, context: Any) -> Any:
+        reader = super().reader(context)
+
+        async def checkpointed(offsets: Any) -> None:
+            self.told.append(dict(offsets))
+
+        reader.checkpointed = checkpointed  # type: ignore[attr-defined]
+        return reader
+
+
+async def test_a_reader_is_told_the_offsets_of_each_complete_checkpoint(tmp_path: Path):
+    """Once per checkpoint, the last one included."""
+    source = TellingSource([1, 2, BARRIER, 3, BARRIER, 4])
+    topology = Topology("telling")
+    topology.source("numbers", source).sink("out", memory.sink())
+    await run_script(topology, source, RunConfig(checkpoints=tmp_path, checkpoint_interval="1h"))
+    assert source.told == [{"0": 3}, {"0": 5}, {"0": 6}]
