@@ -55,5 +55,6 @@ __all__ = [
     "formats",
     "generator",
     "kafka",
+    "kafka",
     "memory",
 ]
