@@ -1,0 +1,450 @@
+"""A real Apache Kafka on this machine, for tests: started from its published jars, killed and restarted at will.
+
+    with LocalKafka() as kafka:
+        ...  # clients connect to kafka.servers
+
+    with LocalKafka(brokers=3) as kafka:
+        kafka.kill(0)
+        ...  # the other two go on
+        kafka.start(0)
+
+It needs `java` 17 or newer, and once `mvn`, which fetches the jars into a cache. Run as a module it is a broker to work
+with: `python -m tidegate.engine.testing.kafka --port 9092`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import errno
+import fcntl
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal
+
+from ...operators.time import Duration, duration_ms
+from ..clock import SystemClock
+from .kafka_jars import KAFKA_VERSION, KafkaUnavailableError, java_command, kafka_jars
+
+HOST = "127.0.0.1"
+
+# Kills what the process that holds the other end of its input has started, when that process ends, however it ends.
+_REAPER = """
+pids=' '
+while read -r sign pid; do
+  case $sign in
+    +) pids="$pids$pid " ;;
+    -) pids="${pids%% $pid *} ${pids#* $pid }" ;;
+  esac
+done
+for pid in $pids; do kill -9 "$pid"; done
+rm -rf "$1"
+"""
+
+_JAVA_OPTIONS = (
+    "-Xms64m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",  # brokers of tests live for seconds: what the second compiler makes comes too late
+    "-Xshare:auto",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+)
+
+# For speed and a small heap. Topics are made by who needs them, so that a wrong name is an error.
+_SETTINGS = {
+    "auto.create.topics.enable": "false",
+    "background.threads": "2",
+    "broker.heartbeat.interval.ms": "300",
+    "broker.session.timeout.ms": "3000",
+    "group.initial.rebalance.delay.ms": "0",
+    "log.cleaner.dedupe.buffer.size": "2097152",
+    "num.io.threads": "4",
+    "num.network.threads": "2",
+    "offsets.topic.num.partitions": "4",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "transaction.state.log.num.partitions": "4",
+}
+
+
+class _Broker:
+    """One broker: where it listens, where its data is, and its process while it runs."""
+
+    def __init__(self, number: int, folder: Path, ports: Sequence[int]) -> None:
+        self.number = number
+        self.client_port, self.internal_port, self.controller_port = ports
+        self.settings = folder / f"broker-{number}.properties"
+        self.data = folder / f"data-{number}"
+        self.log = folder / f"broker-{number}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def log_tail(self) -> str:
+        """The last lines that it wrote."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-20:])
+
+
+class LocalKafka:
+    """A cluster of brokers, each also a controller, with data in a temporary folder. A context manager.
+
+    Brokers listen on the loopback interface. They die with the process that started them, however that ends. Topics have
+    to be created. Where there are three brokers and more, the internal topics have three replicas, two of which must be in
+    sync. `start`, `stop` and `kill` block: call them in a thread where an event loop has to go on.
+
+    Args:
+        brokers: how many.
+        version: of Kafka, 3.3 or newer.
+        settings: broker properties, in addition to ours and before them.
+        protocol: of the listener for clients. Brokers among themselves use plain text.
+        users: names and passwords; with them clients authenticate with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 (from Kafka 3.5
+            on) or an unsecured OAUTHBEARER token. They want a SASL protocol.
+        super_users: those of the users who may do everything. With it, also when empty, others may do what ACLs allow.
+        advertised: the address that clients are told, for each broker behind a proxy.
+        port: of broker 0 for clients, the next ones for the others; None for any free ones.
+        heap_mb: of each broker.
+        start_timeout: how long brokers may take until they serve.
+
+    Raises:
+        ValueError: arguments that do not go together.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 1,
+        *,
+        version: str = KAFKA_VERSION,
+        settings: Mapping[str, str] | None = None,
+        protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT",
+        users: Mapping[str, str] | None = None,
+        super_users: Collection[str] | None = None,
+        advertised: Mapping[int, tuple[str, int]] | None = None,
+        port: int | None = None,
+        heap_mb: int = 256,
+        start_timeout: Duration = "60s",
+    ) -> None:
+        if brokers < 1:
+            raise ValueError(f"brokers={brokers}: there must be one at least")
+        if users and not protocol.startswith("SASL"):
+            raise ValueError(f'users authenticate with SASL: say protocol="SASL_PLAINTEXT" instead of "{protocol}"')
+        if unknown := [number for number in advertised or {} if number not in range(brokers)]:
+            raise ValueError(f"advertised names brokers {unknown}, there are 0 to {brokers - 1}")
+        self.version = version
+        self._settings = dict(settings or {})
+        self._protocol = protocol
+        self._users = dict(users or {})
+        self._super_users = super_users
+        self._advertised = dict(advertised or {})
+        self._heap_mb = heap_mb
+        self._timeout_s = duration_ms(start_timeout) / 1000
+        self._clock = SystemClock()
+        self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
+        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-kafka-"))
+        self._reaper: subprocess.Popen[bytes] | None = None
+        ports = _free_ports(3 * brokers)
+        self._brokers = [_Broker(n, self._folder, ports[3 * n : 3 * n + 3]) for n in range(brokers)]
+        if port is not None:
+            for broker in self._brokers:
+                broker.client_port = port + broker.number
+
+    @property
+    def servers(self) -> str:
+        """What clients connect to: the address of each broker, as they are told it."""
+        addresses = (self._advertised.get(broker.number, self.address(broker.number)) for broker in self._brokers)
+        return ",".join(f"{host}:{port}" for host, port in addresses)
+
+    @property
+    def internal_servers(self) -> str:
+        """The addresses that the brokers use among themselves: no proxy, no authentication, everything is allowed."""
+        return ",".join(f"{HOST}:{broker.internal_port}" for broker in self._brokers)
+
+    def address(self, broker: int) -> tuple[str, int]:
+        """Where a broker really listens for clients: what a proxy in front of it forwards to."""
+        return HOST, self._brokers[broker].client_port
+
+    def log_path(self, broker: int) -> Path:
+        """The file with all that a broker wrote; it goes with the cluster."""
+        return self._brokers[broker].log
+
+    def pid(self, broker: int) -> int | None:
+        """The process id of a broker; None while it does not run."""
+        process = self._brokers[broker].process
+        return process.pid if process else None
+
+    def __enter__(self) -> LocalKafka:
+        try:
+            java, classpath = java_command(), f"{kafka_jars(self.version)}/*"
+            self._java = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", classpath]
+            self._reaper = subprocess.Popen(
+                ["/bin/sh", "-c", _REAPER, "reaper", str(self._folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._format()
+            for broker in self._brokers:
+                self._launch(broker)
+            for broker in self._brokers:
+                self._wait_until_serving(broker, {other.number for other in self._brokers})
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all brokers and remove their data. Does nothing the second time."""
+        for broker in self._brokers:
+            self._end(broker, signal.SIGKILL)
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+            self._reaper.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self, broker: int) -> None:
+        """End a broker at once, as a crash does. Its data and its port stay."""
+        self._end(self._brokers[broker], signal.SIGKILL)
+
+    def stop(self, broker: int) -> None:
+        """End a broker in order: it hands its partitions over to the others first. Its data and its port stay."""
+        self._end(self._brokers[broker], signal.SIGTERM)
+
+    def start(self, broker: int) -> None:
+        """Start a broker that was killed or stopped, with its data and on its port. Returns when it serves.
+
+        Raises:
+            ValueError: it runs.
+            KafkaUnavailableError: it does not come up; with the end of its log.
+        """
+        it = self._brokers[broker]
+        if it.process is not None:
+            raise ValueError(f"broker {broker} runs already")
+        self._launch(it)
+        self._wait_until_serving(it, {broker})
+
+    def _format(self) -> None:
+        """Write the settings and an empty storage for each broker."""
+        formats = []
+        for broker in self._brokers:
+            lines = [f"{name}={value}\n" for name, value in self._properties(broker).items()]
+            broker.settings.write_text("".join(line.replace("\\", "\\\\") for line in lines))
+            command = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(broker.settings)]
+            if self._has_scram:
+                for name, password in self._users.items():
+                    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                        command += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
+            with broker.log.open("ab") as log:
+                formats.append(subprocess.Popen([*self._java, *command], stdout=log, stderr=log))
+        for broker, process in zip(self._brokers, formats, strict=True):
+            if process.wait():
+                raise KafkaUnavailableError(
+                    f"the storage of Kafka {self.version} cannot be formatted: look at the settings\n{broker.log_tail()}"
+                )
+
+    @property
+    def _has_scram(self) -> bool:
+        """Storage can be formatted with SCRAM credentials since 3.5."""
+        return tuple(int(part) for part in self.version.split(".")[:2]) >= (3, 5)
+
+    def _properties(self, broker: _Broker) -> dict[str, str]:
+        listeners = {"CLIENT": broker.client_port, "INTERNAL": broker.internal_port}
+        advertised = {**{name: (HOST, port) for name, port in listeners.items()}}
+        advertised["CLIENT"] = self._advertised.get(broker.number, advertised["CLIENT"])
+        replicas = "3" if len(self._brokers) >= 3 else "1"
+        in_sync = "2" if len(self._brokers) >= 3 else "1"
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": str(broker.number),
+            "controller.quorum.voters": ",".join(f"{b.number}@{HOST}:{b.controller_port}" for b in self._brokers),
+            "listeners": ",".join(
+                f"{name}://{HOST}:{port}" for name, port in {**listeners, "CONTROLLER": broker.controller_port}.items()
+            ),
+            "advertised.listeners": ",".join(f"{name}://{host}:{port}" for name, (host, port) in advertised.items()),
+            "listener.security.protocol.map": f"CLIENT:{self._protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "INTERNAL",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(broker.data),
+            "default.replication.factor": replicas,
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "transaction.state.log.min.isr": in_sync,
+            "share.coordinator.state.topic.min.isr": in_sync,
+            "min.insync.replicas": in_sync,
+            **_SETTINGS,
+        }
+        if self._users:
+            properties |= self._authentication()
+        if self._super_users is not None:
+            users = ["ANONYMOUS", *self._super_users]  # the brokers among themselves are anonymous
+            properties["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+            properties["super.users"] = ";".join(f"User:{user}" for user in users)
+        return {**properties, **self._settings}
+
+    def _authentication(self) -> dict[str, str]:
+        login = "org.apache.kafka.common.security"
+        users = " ".join(f'user_{name}="{password}"' for name, password in self._users.items())
+        modules = {
+            "PLAIN": f"{login}.plain.PlainLoginModule required {users};",
+            "OAUTHBEARER": f"{login}.oauthbearer.OAuthBearerLoginModule required "
+            'unsecuredLoginStringClaim_sub="broker";',
+        }
+        if self._has_scram:
+            scram = f"{login}.scram.ScramLoginModule required;"
+            modules |= {"SCRAM-SHA-256": scram, "SCRAM-SHA-512": scram}
+        properties = {
+            f"listener.name.client.{mechanism.lower()}.sasl.jaas.config": module
+            for mechanism, module in modules.items()
+        }
+        return {**properties, "listener.name.client.sasl.enabled.mechanisms": ",".join(modules)}
+
+    def _launch(self, broker: _Broker) -> None:
+        for port in (broker.client_port, broker.internal_port, broker.controller_port):
+            _ensure_free(port)
+        with broker.log.open("ab") as log:
+            broker.process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(broker.settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,  # an interrupt from the keyboard is for the test
+            )
+        self._tell_reaper("+", broker.process.pid)
+
+    def _wait_until_serving(self, broker: _Broker, expected: Collection[int]) -> None:
+        """Until this broker says that the expected ones, itself among them, serve."""
+        process = broker.process
+        assert process is not None
+        deadline = self._clock.monotonic() + self._timeout_s
+        while not _live_brokers(broker.internal_port) >= set(expected):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(0.05)  # the wait between two questions ends early when the broker does
+                raise KafkaUnavailableError(
+                    f"broker {broker.number} of Kafka {self.version} ended with {code} while starting: "
+                    f"look at the settings and at the end of its log\n{broker.log_tail()}"
+                )
+            if self._clock.monotonic() > deadline:
+                raise KafkaUnavailableError(
+                    f"broker {broker.number} of Kafka {self.version} does not serve after {self._timeout_s:g} s: "
+                    f"raise start_timeout, or look at the end of its log\n{broker.log_tail()}"
+                )
+
+    def _end(self, broker: _Broker, how: signal.Signals) -> None:
+        process = broker.process
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(self._timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._tell_reaper("-", process.pid)
+        broker.process = None
+
+    def _tell_reaper(self, sign: str, pid: int) -> None:
+        assert self._reaper is not None
+        pipe: IO[bytes] | None = self._reaper.stdin
+        assert pipe is not None
+        pipe.write(f"{sign} {pid}\n".encode())
+        pipe.flush()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody has, below those that the system gives to outgoing connections: a broker that is down could
+    else lose its port to one, or be impersonated by a client that connects to itself."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in _ports_to_try():
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise KafkaUnavailableError(f"there are no {count} free ports on {HOST}: end what holds them, or wait")
+
+
+def _ports_to_try() -> Iterator[int]:
+    first = 32768
+    with contextlib.suppress(OSError):
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    last = first if first > 11000 else 32768
+    for _ in range(1000):
+        yield last - 1 - secrets.randbelow(10000)
+
+
+def _ensure_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise KafkaUnavailableError(
+                f"port {port} on {HOST} is taken by another process: end it, or choose another port="
+            ) from None
+
+
+def _live_brokers(port: int) -> set[int]:
+    """The brokers that the broker at `port` believes to be alive; none when it does not answer."""
+    client = b"tidegate"
+    request = struct.pack(">hhih", 3, 4, 1, len(client)) + client + struct.pack(">ib", 0, 0)  # Metadata v4, no topics
+    try:
+        with socket.create_connection((HOST, port), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            with connection.makefile("rb") as answer:
+                (size,) = struct.unpack(">i", answer.read(4))
+                body = answer.read(size)
+    except (OSError, struct.error):
+        return set()
+    (count,) = struct.unpack_from(">i", body, 8)
+    position, found = 12, set()
+    for _ in range(count):
+        number, host_length = struct.unpack_from(">ih", body, position)
+        position += 6 + host_length + 4
+        (rack_length,) = struct.unpack_from(">h", body, position)
+        position += 2 + max(rack_length, 0)
+        found.add(number)
+    return found
+
+
+def main() -> None:
+    """Run brokers until an interrupt, printing the servers first."""
+    parser = argparse.ArgumentParser(prog="python -m tidegate.engine.testing.kafka", description=main.__doc__)
+    parser.add_argument("--brokers", type=int, default=1)
+    parser.add_argument("--version", default=KAFKA_VERSION)
+    parser.add_argument("--port", type=int, help="of the first broker; any free one when left out")
+    parser.add_argument("--while-locked", type=Path, metavar="FILE", help="end when no process holds a lock on FILE")
+    arguments = parser.parse_args()
+    try:
+        with LocalKafka(arguments.brokers, version=arguments.version, port=arguments.port) as kafka:
+            print(kafka.servers, flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                if arguments.while_locked is None:
+                    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+                else:
+                    with arguments.while_locked.open() as file:
+                        fcntl.flock(file, fcntl.LOCK_EX)
+    except KafkaUnavailableError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
