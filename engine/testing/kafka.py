@@ -431,7 +431,12 @@ def main() -> None:
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--version", default=KAFKA_VERSION)
     parser.add_argument("--port", type=int, help="of the first broker; any free one when left out")
-    parser.add_argument("--while-locked", type=Path, metavar="FILE", help="end when no process holds a lock on FILE")
+    parser.add_argument(
+        "--while-locked",
+        type=Path,
+        metavar="FILE",
+        help="end when no process holds a lock on FILE, and remove it",
+    )
     arguments = parser.parse_args()
     try:
         with LocalKafka(arguments.brokers, version=arguments.version, port=arguments.port) as kafka:
@@ -442,6 +447,7 @@ def main() -> None:
                 else:
                     with arguments.while_locked.open() as file:
                         fcntl.flock(file, fcntl.LOCK_EX)
+                        arguments.while_locked.unlink()
     except KafkaUnavailableError as error:
         parser.exit(1, f"{error}\n")
 
