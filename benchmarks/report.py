@@ -19,6 +19,7 @@ RESULTS: Final = Path(__file__).resolve().parent / "results"
 _LIBRARIES: Final = ("tidegate", "msgspec", "rocksdict", "obstore", "uvloop", "numpy", "duckdb")
 _UNITS: Final = {"_mb": " MB", "_ms": " ms", "_s": " s"}
 _SHOWN: Final = (
+    "median_s",
     "checkpoint_s",
     "from_start_s",
     "from_process_s",

@@ -107,6 +107,7 @@ NAMES: Final = (
     "recovery",
     "latency",
     "many-keys",
+    "startup",
 )
 """The names of all scenarios, in the order in which they run."""
 

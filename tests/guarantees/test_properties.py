@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tidegate.connectors import memory
 from tidegate.engine import JobStatus, RunConfig, Topology, restart, start
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import BARRIER, CRASH, Pause, ScriptedSource, run_script
+from tidegate.engine.testing import BARRIER, CRASH, END, ManualClock, Pause, ScriptedSource, run_script
 from tidegate.operators import ProcessFunction, ValueState
 
 KINDS = ("stateless", "keyed", "tumbling", "sliding", "session", "process", "map_async")
@@ -194,3 +194,53 @@ def test_a_memory_budget_of_a_few_entries_changes_nothing(checkpoints, tmp_path)
         want.append((value, counts.get(value, 0) + 1, counts.get(value, 0) * 14_000))
         counts[value] = counts.get(value, 0) + 1
     assert sink.values == want
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("idle_timeout", ["5s", None])
+@pytest.mark.parametrize("kind", WINDOWS)
+def test_windows_agree_with_the_oracle_when_a_split_falls_silent(kind, idle_timeout, build, expected, reading):
+    """A split that is idle no longer holds windows back, so what it brings afterwards may be late; one that is waited for
+    holds them all open, and nothing is."""
+
+    @settings(max_examples=30)
+    @given(inputs(reading), inputs(reading), inputs(reading), inputs(reading))
+    def holds(early: list[Any], silent: list[Any], later: list[Any], after: list[Any]) -> None:
+        # What may be late is what comes after the silence alone: the rest stands within the out-of-orderness.
+        later = [*(reading(r.key, r.at + 1500, r.value) for r in later), reading("a", 2300, 1)]
+        after = [reading(r.key, r.at * 3, r.value) for r in after]
+        if idle_timeout is None:
+            after.sort(key=lambda r: r.at)  # a split that is waited for is late by itself alone
+        beat = reading("a", 701, 1)
+        source = ScriptedSource(
+            [*early, Pause(3), beat, Pause(3), *later, Pause(), END], [*silent, Pause(), *after, END], bounded=False
+        )
+        sink = memory.sink()
+        topology = build(kind, source, sink, out_of_orderness="1s", idle_timeout=idle_timeout)
+        asyncio.run(_through_silence(topology, source, [len(early) + 1 + len(later), len(after)]))
+        in_order = [*early, *silent, beat, *later, *after]
+        assert sorted(sink.values) == expected(kind, in_order, out_of_orderness=1000 if idle_timeout else 10**6)
+
+    holds()
+
+
+async def _through_silence(topology: Any, source: ScriptedSource[Any], counts: list[int]) -> None:
+    """The first split to its last pause while the second is silent; then the second to its end, then the first."""
+    clock = ManualClock()
+    async with start(topology, _config(), clock=clock, executor=InlineExecutor()) as job:
+        await job.began.wait()
+        first, second = (job.measures.split("readings", split_id) for split_id in "01")
+        for _ in range(100):
+            if first.records == counts[0]:
+                break
+            await clock.run(0.25, 0.25)
+        assert first.records == counts[0]
+        await clock.run(1.5, 0.25)  # the look at idle splits comes every quarter of the timeout
+        source.release(frozenset("1"))
+        wanted = second.records + counts[1]
+        for _ in range(100):
+            await clock.run(0.01)
+            if second.records == wanted and second.ended:
+                break
+        source.release()
+        assert await job.wait() is JobStatus.FINISHED
