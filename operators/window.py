@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from operator import length_hint
 from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
-from .codegen import Code, Variants
-from .layout import Layout
-from .operator import Operator, OperatorContext
+from .operator import OperatorContext
 from .pane_merge import Entries, PaneMerge
 from .state import StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
+from .window_aggregation import MakeResults, WindowAggregation, checked_lateness
 from .window_output import PENDING, WindowOutput, trigger_lines
 from .windows import TimeWindows, Trigger, Window, on_watermark
 
-_BOUNDS = ("key", "start_ms", "end_ms")
 _FEW_PANES = 4
 
 _LOOP = """\
@@ -47,7 +45,7 @@ def run(values, timestamps, keys, live, closed, open_pane, missing, closed_recor
 """
 
 
-class WindowOperator(Operator[Any, Any]):
+class WindowOperator(WindowAggregation):
     """Aggregates per key and window of event time.
 
     A window `[start, end)` fires when the watermark reaches `end - 1`: one result per key that has records in
@@ -74,8 +72,6 @@ class WindowOperator(Operator[Any, Any]):
         ValueError: the trigger or an aggregate does not fit the windows, or a setting is wrong.
     """
 
-    kind: str = "window"
-    keyed: bool = True
     needs_event_time: bool = True
     emits_only_on_watermark: bool = True
     side_outputs: Sequence[str] = ("late",)
@@ -88,62 +84,45 @@ class WindowOperator(Operator[Any, Any]):
         allowed_lateness_ms: int = 0,
         trigger: Trigger | None = None,
         record_type: Any = None,
-        results: Callable[[Any, Window, Any], Any] | None = None,
+        results: MakeResults | None = None,
         inline: bool = True,
     ) -> None:
         self.assigner = assigner
-        self.trigger = trigger or on_watermark()
-        self.allowed_lateness_ms = allowed_lateness_ms
+        self.allowed_lateness_ms = checked_lateness(allowed_lateness_ms)
         self._tumbling = assigner.size_ms == assigner.slide_ms
-        counting = self.trigger.every_count is not None
-        # What they say depends on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()
-        self.uses_timers = self.trigger.every_ms is not None
-        self.layout = Layout(
+        trigger = trigger or on_watermark()
+        counting = trigger.every_count is not None
+        super().__init__(
             aggregates,
-            marks={PENDING: (int, "0")} if counting or self.uses_timers else None,
-            bounds={"key": Any, "start_ms": int, "end_ms": int},
+            trigger,
+            marks={PENDING: (int, "0")} if counting or trigger.every_ms is not None else None,
+            template=_LOOP.replace("@PANE@", str(assigner.pane_ms)).replace("@OFFSET@", str(assigner.offset_ms)),
+            lines={"trigger": trigger_lines(trigger, "fire(end, key, acc)")},
             record_type=record_type,
+            results=results,
+            inline=inline,
         )
-        if allowed_lateness_ms < 0:
-            raise ValueError(f"allowed lateness cannot be negative: {allowed_lateness_ms}ms")
         if not self._tumbling:
             if not self.layout.mergeable:
                 raise ValueError(
                     f"windows {assigner} put pieces together, and fold cannot: give it merge=, or use tumbling windows"
                 )
-            if counting or self.trigger.purging:
+            if counting or trigger.purging:
                 raise ValueError(
                     f"windows {assigner} cannot fire by count or forget what they gave out: use tumbling windows, "
                     'or windows.early(every="10s")'
                 )
-        self._make = results
-        template = _LOOP.replace("@PANE@", str(assigner.pane_ms)).replace("@OFFSET@", str(assigner.offset_ms))
-        lines = {"trigger": trigger_lines(self.trigger, "fire(end, key, acc)")}
-        self._codes = Variants(
-            lambda mapping: Code(self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
-        )
         self._panes_state: WindowTableState[Any] = WindowTableState("panes", self.layout.accumulator)
-
-    @property
-    def result_type(self) -> Any:
-        """The Struct type of the results, or Any where `results` makes something else of them."""
-        return self.layout.result if self._make is None else Any
-
-    def code(self) -> str:
-        """The source of the inner loop, as it is written for records with fields."""
-        return self._codes[False].source
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
         return (self._panes_state, WatermarkMark.STATE)
 
     def open(self, context: OperatorContext) -> None:
-        self._context = context
+        super().open(context)
         self._panes: WindowTable[Any, Any] = context.state(self._panes_state)
         self._mark = WatermarkMark(context)
         self._late = context.side_output("late")
-        self._schedule = self._set_timer if self.uses_timers else None
-        code = self._code = self._codes[False]
+        code = self._code
         self._merged = PaneMerge(
             self.assigner.size_ms, self.assigner.offset_ms, self._panes.read, code["merge"], code["copy"]
         )
@@ -308,15 +287,9 @@ class WindowOperator(Operator[Any, Any]):
             if self.trigger.purging:
                 self._panes.remove(end, key)
         still_open = self._ends([pane], closed, closed + assigner.size_ms)
-        if self._schedule is not None and still_open and not acc._pending:
+        if self.trigger.every_ms is not None and still_open and not acc._pending:
             acc._pending = 1
             self._schedule(key)
-
-    def _set_timer(self, key: Any) -> None:
-        every_ms = self.trigger.every_ms
-        assert every_ms is not None
-        now_ms = self._context.now_ms()
-        self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)
 
     def _index(self) -> int:
         return self._size - length_hint(self._coming) - 1

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import length_hint
 from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
-from .codegen import Code, Variants
-from .layout import Layout
-from .operator import Operator, OperatorContext
+from .operator import OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor
+from .window_aggregation import MakeResults, WindowAggregation
 from .window_output import PENDING, WindowOutput, trigger_lines
 from .windows import CountWindows, GlobalWindows, Trigger, Window, on_watermark
-
-_BOUNDS = ("key", "start_ms", "end_ms")
 
 _LOOP = """\
 def run(values, keys, live, missing, fire, schedule):
@@ -50,7 +47,7 @@ def run_timed(values, timestamps, keys, live, missing, fire, schedule):
 """
 
 
-class GlobalWindowOperator(Operator[Any, Any]):
+class GlobalWindowOperator(WindowAggregation):
     """Aggregates per key over all its records, or over each `n` of them.
 
     A global window fires as its trigger says, and at the end of the stream unless the trigger is
@@ -71,10 +68,6 @@ class GlobalWindowOperator(Operator[Any, Any]):
         ValueError: the trigger does not fit, or a setting is wrong.
     """
 
-    kind: str = "window"
-    keyed: bool = True
-    uses_timers: bool = False
-
     def __init__(
         self,
         assigner: GlobalWindows | CountWindows,
@@ -82,49 +75,35 @@ class GlobalWindowOperator(Operator[Any, Any]):
         *,
         trigger: Trigger | None = None,
         record_type: Any = None,
-        results: Callable[[Any, Window, Any], Any] | None = None,
+        results: MakeResults | None = None,
         inline: bool = True,
     ) -> None:
         self.assigner = assigner
-        self.trigger = trigger or on_watermark()
-        self._fires_at_end = self.trigger.final
+        fires = trigger or on_watermark()
+        self._fires_at_end = fires.final
         if isinstance(assigner, CountWindows):
             if trigger not in (None, on_watermark()):
                 raise ValueError(f"windows {assigner} fire when they are full: leave the trigger out")
-            self.trigger = Trigger(final=False, every_count=assigner.n, purging=True)
+            fires = Trigger(final=False, every_count=assigner.n, purging=True)
             self._fires_at_end = assigner.partial
-        # They depend on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()
-        self.uses_timers = self.trigger.every_ms is not None
-        self.layout = Layout(
+        super().__init__(
             aggregates,
+            fires,
             marks={"_start": (int, "0"), "_end": (int, "0"), PENDING: (int, "0")},
-            bounds={"key": Any, "start_ms": int, "end_ms": int},
+            template=_LOOP,
+            lines={"trigger": trigger_lines(fires, "fire(key, acc)")},
             record_type=record_type,
-        )
-        self._make = results
-        lines = {"trigger": trigger_lines(self.trigger, "fire(key, acc)")}
-        self._codes = Variants(
-            lambda mapping: Code(self.layout, _LOOP, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
+            results=results,
+            inline=inline,
         )
         self._windows_state: KeyedTableState[Any] = KeyedTableState("windows", self.layout.accumulator)
-
-    @property
-    def result_type(self) -> Any:
-        """The Struct type of the results, or Any where `results` makes something else of them."""
-        return self.layout.result if self._make is None else Any
-
-    def code(self) -> str:
-        """The source of the inner loop, as it is written for records with fields."""
-        return self._codes[False].source
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
         return (self._windows_state,)
 
     def open(self, context: OperatorContext) -> None:
-        self._context = context
+        super().open(context)
         self._windows: KeyedTable[Any, Any] = context.state(self._windows_state)
-        self._code = self._codes[False]
         self._out = WindowOutput(self._make)
         self._timed = False
 
@@ -171,9 +150,3 @@ class GlobalWindowOperator(Operator[Any, Any]):
     def _taken(self) -> Batch[Any] | None:
         # A window that holds a record with a timestamp is never empty.
         return self._out.take(timed=self._timed)
-
-    def _schedule(self, key: Any) -> None:
-        every_ms = self.trigger.every_ms
-        assert every_ms is not None
-        now_ms = self._context.now_ms()
-        self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)

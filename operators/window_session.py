@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import length_hint
 from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
-from .codegen import Code, Variants
-from .layout import Layout
-from .operator import Operator, OperatorContext
+from .operator import OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor
 from .watermark_mark import WatermarkMark
+from .window_aggregation import MakeResults, WindowAggregation, checked_lateness
 from .window_output import PENDING, WindowOutput, trigger_lines
 from .windows import SessionWindows, Trigger, Window, on_watermark
 
-_BOUNDS = ("key", "start_ms", "end_ms")
 _NO_TIMER = 1 << 62
 
 _LOOP = """\
@@ -38,7 +36,7 @@ def run(values, timestamps, keys, live, place, fire, schedule):
 """
 
 
-class SessionOperator(Operator[Any, Any]):
+class SessionOperator(WindowAggregation):
     """Aggregates per key and session.
 
     A session is `[first timestamp, last timestamp + gap)`; a record within it, or less than the gap before
@@ -64,8 +62,6 @@ class SessionOperator(Operator[Any, Any]):
         ValueError: the trigger or an aggregate does not fit, or a setting is wrong.
     """
 
-    kind: str = "window"
-    keyed: bool = True
     needs_event_time: bool = True
     emits_only_on_watermark: bool = True
     uses_timers: bool = True
@@ -79,16 +75,16 @@ class SessionOperator(Operator[Any, Any]):
         allowed_lateness_ms: int = 0,
         trigger: Trigger | None = None,
         record_type: Any = None,
-        results: Callable[[Any, Window, Any], Any] | None = None,
+        results: MakeResults | None = None,
         inline: bool = True,
     ) -> None:
         self.assigner = assigner
-        self.trigger = trigger or on_watermark()
-        self.allowed_lateness_ms = allowed_lateness_ms
-        # It depends on the trigger, which is settled here.
-        self.emits_only_on_watermark = self.trigger == on_watermark()
-        self.layout = Layout(
+        self.allowed_lateness_ms = checked_lateness(allowed_lateness_ms)
+        trigger = trigger or on_watermark()
+        fires = trigger_lines(trigger, "fire(key, acc)")
+        super().__init__(
             aggregates,
+            trigger,
             marks={
                 "_start": (int, "0"),
                 "_last": (int, "0"),
@@ -96,46 +92,32 @@ class SessionOperator(Operator[Any, Any]):
                 "_open": (bool, "True"),
                 PENDING: (int, "0"),
             },
-            bounds={"key": Any, "start_ms": int, "end_ms": int},
+            template=_LOOP.replace("@GAP@", str(assigner.gap_ms)),
+            lines={
+                "trigger": fires,
+                "placed": ["if acc is not None:", *[f"    {line}" for line in fires]] if fires else [],
+            },
             record_type=record_type,
+            results=results,
+            inline=inline,
         )
-        if allowed_lateness_ms < 0:
-            raise ValueError(f"allowed lateness cannot be negative: {allowed_lateness_ms}ms")
         if not self.layout.mergeable:
             raise ValueError("sessions are put together when they meet, and fold cannot: give it merge=")
-        if self.trigger.purging:
+        if trigger.purging:
             raise ValueError("a session cannot forget what it gave out: use a trigger without purging")
-        self._make = results
-        template = _LOOP.replace("@GAP@", str(assigner.gap_ms))
-        trigger_of = trigger_lines(self.trigger, "fire(key, acc)")
-        placed = ["if acc is not None:", *[f"    {line}" for line in trigger_of]] if trigger_of else []
-        lines = {"trigger": trigger_of, "placed": placed}
-        self._codes = Variants(
-            lambda mapping: Code(self.layout, template, bounds=_BOUNDS, lines=lines, mapping=mapping, inline=inline)
-        )
         self._sessions_state: KeyedTableState[Any] = KeyedTableState(
             "sessions",
             list[self.layout.accumulator],  # type: ignore[name-defined]  # the type is a value here
         )
 
-    @property
-    def result_type(self) -> Any:
-        """The Struct type of the results, or Any where `results` makes something else of them."""
-        return self.layout.result if self._make is None else Any
-
-    def code(self) -> str:
-        """The source of the inner loop, as it is written for records with fields."""
-        return self._codes[False].source
-
     def states(self) -> Sequence[StateDescriptor[Any]]:
         return (self._sessions_state, WatermarkMark.STATE)
 
     def open(self, context: OperatorContext) -> None:
-        self._context = context
+        super().open(context)
         self._sessions: KeyedTable[Any, list[Any]] = context.state(self._sessions_state)
         self._mark = WatermarkMark(context)
         self._late = context.side_output("late")
-        self._code = self._codes[False]
         self._out = WindowOutput(self._make)
 
     def process(self, batch: Batch[Any]) -> Batch[Any] | None:
@@ -245,12 +227,6 @@ class SessionOperator(Operator[Any, Any]):
     def _set_timer(self, acc: Any, key: Any, at_ms: int) -> None:
         acc._timer = at_ms
         self._context.timers.set_event(at_ms, key)
-
-    def _schedule(self, key: Any) -> None:
-        every_ms = self.trigger.every_ms
-        assert every_ms is not None
-        now_ms = self._context.now_ms()
-        self._context.timers.set_processing(now_ms - now_ms % every_ms + every_ms, key)
 
     def _index(self) -> int:
         return self._size - length_hint(self._coming) - 1
