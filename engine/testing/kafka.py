@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import errno
 import fcntl
 import secrets
 import shutil
@@ -26,16 +25,21 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
 
 from ...operators.time import Duration, duration_ms
 from ..clock import SystemClock
-from .kafka_jars import KAFKA_VERSION, KafkaUnavailableError, java_command, kafka_jars
-
-HOST = "127.0.0.1"
+from .kafka_jars import KAFKA_VERSION, KafkaUnavailableError, class_archive, java_command, kafka_jars
+from .kafka_properties import (
+    BrokerAddresses,
+    authentication_properties,
+    authorization_properties,
+    broker_properties,
+)
+from .ports import HOST, ensure_free, free_ports
 
 # Kills what the process that holds the other end of its input has started, when that process ends, however it ends.
 _REAPER = """
@@ -56,36 +60,23 @@ _JAVA_OPTIONS = (
     "-XX:TieredStopAtLevel=1",  # brokers of tests live for seconds: what the second compiler makes comes too late
     "-Xshare:auto",
     "-XX:-UsePerfData",
+    "-Xlog:cds=off",
+    "-Xlog:cds+dynamic=off",
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
 )
 
-# For speed and a small heap. Topics are made by who needs them, so that a wrong name is an error.
-_SETTINGS = {
-    "auto.create.topics.enable": "false",
-    "background.threads": "2",
-    "broker.heartbeat.interval.ms": "300",
-    "broker.session.timeout.ms": "3000",
-    "group.initial.rebalance.delay.ms": "0",
-    "log.cleaner.dedupe.buffer.size": "2097152",
-    "num.io.threads": "4",
-    "num.network.threads": "2",
-    "offsets.topic.num.partitions": "4",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    "transaction.state.log.num.partitions": "4",
-}
-
 
 class _Broker:
-    """One broker: where it listens, where its data is, and its process while it runs."""
+    """One broker: where it listens, its files, and its process while it runs."""
 
-    def __init__(self, number: int, folder: Path, ports: Sequence[int]) -> None:
-        self.number = number
-        self.client_port, self.internal_port, self.controller_port = ports
-        self.settings = folder / f"broker-{number}.properties"
-        self.data = folder / f"data-{number}"
-        self.log = folder / f"broker-{number}.log"
+    def __init__(self, addresses: BrokerAddresses, folder: Path) -> None:
+        self.number = addresses.number
+        self.addresses = addresses
+        self.settings = folder / f"broker-{self.number}.properties"
+        self.data = folder / f"data-{self.number}"
+        self.log = folder / f"broker-{self.number}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def log_tail(self) -> str:
@@ -143,33 +134,36 @@ class LocalKafka:
         self._protocol = protocol
         self._users = dict(users or {})
         self._super_users = super_users
-        self._advertised = dict(advertised or {})
         self._heap_mb = heap_mb
         self._timeout_s = duration_ms(start_timeout) / 1000
         self._clock = SystemClock()
         self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-kafka-"))
+        self._folder = Path(tempfile.gettempdir(), f"tidegate-kafka-{secrets.token_hex(6)}")
+        self._java: list[str] = []
+        self._classes = self._learned = self._folder / "classes"
+        self._learner: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
-        ports = _free_ports(3 * brokers)
-        self._brokers = [_Broker(n, self._folder, ports[3 * n : 3 * n + 3]) for n in range(brokers)]
-        if port is not None:
-            for broker in self._brokers:
-                broker.client_port = port + broker.number
+        ports = free_ports(3 * brokers)
+        self._brokers = []
+        for number in range(brokers):
+            client, internal, controller = ports[3 * number : 3 * number + 3]
+            client = client if port is None else port + number
+            told = (advertised or {}).get(number, (HOST, client))
+            self._brokers.append(_Broker(BrokerAddresses(number, client, internal, controller, told), self._folder))
 
     @property
     def servers(self) -> str:
         """What clients connect to: the address of each broker, as they are told it."""
-        addresses = (self._advertised.get(broker.number, self.address(broker.number)) for broker in self._brokers)
-        return ",".join(f"{host}:{port}" for host, port in addresses)
+        return ",".join("{}:{}".format(*broker.addresses.advertised) for broker in self._brokers)
 
     @property
     def internal_servers(self) -> str:
         """The addresses that the brokers use among themselves: no proxy, no authentication, everything is allowed."""
-        return ",".join(f"{HOST}:{broker.internal_port}" for broker in self._brokers)
+        return ",".join(f"{HOST}:{broker.addresses.internal_port}" for broker in self._brokers)
 
     def address(self, broker: int) -> tuple[str, int]:
         """Where a broker really listens for clients: what a proxy in front of it forwards to."""
-        return HOST, self._brokers[broker].client_port
+        return HOST, self._brokers[broker].addresses.client_port
 
     def log_path(self, broker: int) -> Path:
         """The file with all that a broker wrote; it goes with the cluster."""
@@ -182,8 +176,13 @@ class LocalKafka:
 
     def __enter__(self) -> LocalKafka:
         try:
-            java, classpath = java_command(), f"{kafka_jars(self.version)}/*"
-            self._java = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", classpath]
+            java, jars = java_command(), kafka_jars(self.version)
+            self._classes = class_archive(self.version, java)
+            self._java = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", f"{jars}/*"]
+            if self._classes.exists():
+                self._java.append(f"-XX:SharedArchiveFile={self._classes}")
+            self._learned = self._classes.with_suffix(f".{secrets.token_hex(4)}")
+            self._folder.mkdir(mode=0o700)
             self._reaper = subprocess.Popen(
                 ["/bin/sh", "-c", _REAPER, "reaper", str(self._folder)],
                 stdin=subprocess.PIPE,
@@ -192,8 +191,10 @@ class LocalKafka:
                 start_new_session=True,
             )
             self._format()
+            learning = () if self._classes.exists() else (f"-XX:ArchiveClassesAtExit={self._learned}",)
             for broker in self._brokers:
-                self._launch(broker)
+                self._launch(broker, () if broker.number else learning)
+            self._learner = self._brokers[0].process if learning else None
             for broker in self._brokers:
                 self._wait_until_serving(broker, {other.number for other in self._brokers})
         except BaseException:
@@ -209,7 +210,11 @@ class LocalKafka:
     def close(self) -> None:
         """End all brokers and remove their data. Does nothing the second time."""
         for broker in self._brokers:
-            self._end(broker, signal.SIGKILL)
+            # The first one of a version writes down which classes it loaded when it ends in order. Later ones start faster.
+            learns = broker.process is not None and broker.process is self._learner
+            self._end(broker, signal.SIGTERM if learns else signal.SIGKILL)
+        if self._learned.exists():
+            self._learned.replace(self._classes)
         if self._reaper is not None and self._reaper.stdin is not None:
             self._reaper.stdin.close()
             self._reaper.wait()
@@ -249,8 +254,9 @@ class LocalKafka:
                         command += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
             with broker.log.open("ab") as log:
                 formats.append(subprocess.Popen([*self._java, *command], stdout=log, stderr=log))
-        for broker, process in zip(self._brokers, formats, strict=True):
-            if process.wait():
+        codes = [process.wait() for process in formats]
+        for broker, code in zip(self._brokers, codes, strict=True):
+            if code:
                 raise KafkaUnavailableError(
                     f"the storage of Kafka {self.version} cannot be formatted: look at the settings\n{broker.log_tail()}"
                 )
@@ -261,63 +267,20 @@ class LocalKafka:
         return tuple(int(part) for part in self.version.split(".")[:2]) >= (3, 5)
 
     def _properties(self, broker: _Broker) -> dict[str, str]:
-        listeners = {"CLIENT": broker.client_port, "INTERNAL": broker.internal_port}
-        advertised = {**{name: (HOST, port) for name, port in listeners.items()}}
-        advertised["CLIENT"] = self._advertised.get(broker.number, advertised["CLIENT"])
-        replicas = "3" if len(self._brokers) >= 3 else "1"
-        in_sync = "2" if len(self._brokers) >= 3 else "1"
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": str(broker.number),
-            "controller.quorum.voters": ",".join(f"{b.number}@{HOST}:{b.controller_port}" for b in self._brokers),
-            "listeners": ",".join(
-                f"{name}://{HOST}:{port}" for name, port in {**listeners, "CONTROLLER": broker.controller_port}.items()
-            ),
-            "advertised.listeners": ",".join(f"{name}://{host}:{port}" for name, (host, port) in advertised.items()),
-            "listener.security.protocol.map": f"CLIENT:{self._protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "INTERNAL",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(broker.data),
-            "default.replication.factor": replicas,
-            "offsets.topic.replication.factor": replicas,
-            "transaction.state.log.replication.factor": replicas,
-            "share.coordinator.state.topic.replication.factor": replicas,
-            "transaction.state.log.min.isr": in_sync,
-            "share.coordinator.state.topic.min.isr": in_sync,
-            "min.insync.replicas": in_sync,
-            **_SETTINGS,
-        }
+        properties = broker_properties(broker.addresses, [it.addresses for it in self._brokers], self._protocol)
         if self._users:
-            properties |= self._authentication()
+            properties |= authentication_properties(self._users, scram=self._has_scram)
         if self._super_users is not None:
-            users = ["ANONYMOUS", *self._super_users]  # the brokers among themselves are anonymous
-            properties["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-            properties["super.users"] = ";".join(f"User:{user}" for user in users)
-        return {**properties, **self._settings}
+            properties |= authorization_properties(self._super_users)
+        return {**properties, "log.dirs": str(broker.data), **self._settings}
 
-    def _authentication(self) -> dict[str, str]:
-        login = "org.apache.kafka.common.security"
-        users = " ".join(f'user_{name}="{password}"' for name, password in self._users.items())
-        modules = {
-            "PLAIN": f"{login}.plain.PlainLoginModule required {users};",
-            "OAUTHBEARER": f"{login}.oauthbearer.OAuthBearerLoginModule required "
-            'unsecuredLoginStringClaim_sub="broker";',
-        }
-        if self._has_scram:
-            scram = f"{login}.scram.ScramLoginModule required;"
-            modules |= {"SCRAM-SHA-256": scram, "SCRAM-SHA-512": scram}
-        properties = {
-            f"listener.name.client.{mechanism.lower()}.sasl.jaas.config": module
-            for mechanism, module in modules.items()
-        }
-        return {**properties, "listener.name.client.sasl.enabled.mechanisms": ",".join(modules)}
-
-    def _launch(self, broker: _Broker) -> None:
-        for port in (broker.client_port, broker.internal_port, broker.controller_port):
-            _ensure_free(port)
+    def _launch(self, broker: _Broker, options: Sequence[str] = ()) -> None:
+        addresses = broker.addresses
+        for port in (addresses.client_port, addresses.internal_port, addresses.controller_port):
+            ensure_free(port)
         with broker.log.open("ab") as log:
             broker.process = subprocess.Popen(
-                [*self._java, "kafka.Kafka", str(broker.settings)],
+                [*self._java, *options, "kafka.Kafka", str(broker.settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -331,7 +294,7 @@ class LocalKafka:
         process = broker.process
         assert process is not None
         deadline = self._clock.monotonic() + self._timeout_s
-        while not _live_brokers(broker.internal_port) >= set(expected):
+        while not _live_brokers(broker.addresses.internal_port) >= set(expected):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(0.05)  # the wait between two questions ends early when the broker does
                 raise KafkaUnavailableError(
@@ -363,43 +326,6 @@ class LocalKafka:
         assert pipe is not None
         pipe.write(f"{sign} {pid}\n".encode())
         pipe.flush()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody has, below those that the system gives to outgoing connections: a broker that is down could
-    else lose its port to one, or be impersonated by a client that connects to itself."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as held:
-        for port in _ports_to_try():
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind((HOST, port))
-                ports.append(port)
-            if len(ports) == count:
-                return ports
-    raise KafkaUnavailableError(f"there are no {count} free ports on {HOST}: end what holds them, or wait")
-
-
-def _ports_to_try() -> Iterator[int]:
-    first = 32768
-    with contextlib.suppress(OSError):
-        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    last = first if first > 11000 else 32768
-    for _ in range(1000):
-        yield last - 1 - secrets.randbelow(10000)
-
-
-def _ensure_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise KafkaUnavailableError(
-                f"port {port} on {HOST} is taken by another process: end it, or choose another port="
-            ) from None
 
 
 def _live_brokers(port: int) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -74,6 +75,16 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
         if not jars.is_dir():
             _fetch(version, jars)
     return jars
+
+
+def class_archive(version: str, java: str) -> Path:
+    """The file beside the jars in which `java` keeps the classes of a broker, read and checked; it may be missing.
+
+    With it a broker starts in half the time. It is of use to the Java that wrote it only.
+    """
+    real = Path(java).resolve()
+    made_by = hashlib.sha256(f"{real} {real.stat().st_mtime_ns}".encode()).hexdigest()[:16]
+    return kafka_jars(version) / f"{made_by}.jsa"
 
 
 @contextmanager
