@@ -100,6 +100,7 @@ class DeadLetter(msgspec.Struct, Generic[T], frozen=True):
         split: the split it came from; None for a record that an operator made.
         offset: its position in the split; None where the source gives none.
         traceback: the innermost frames of the user's code, the failing one last: `orders.py:41 in parse`.
+        raw: the bytes of a record that could not be decoded, cut at 64 KiB; None where there was a value.
     """
 
     value: T
@@ -111,6 +112,7 @@ class DeadLetter(msgspec.Struct, Generic[T], frozen=True):
     split: str | None = None
     offset: Any = None
     traceback: tuple[str, ...] = ()
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True)

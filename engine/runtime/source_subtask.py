@@ -266,7 +266,10 @@ class SourceSubtask:
         self._measures.bytes_in += fetch.n_bytes
         self._measures.records_in += count
         if fetch.rejected:
-            self._reject(progress, [(r.raw, r.reason, r.position) for r in fetch.rejected])
+            self._reject(
+                progress,
+                [(r.raw.decode("utf-8", "backslashreplace"), r.raw, r.reason, r.position) for r in fetch.rejected],
+            )
         if count:
             progress.last_record = arrived
             progress.idle = progress.measures.idle = self._told_idle = False
@@ -311,7 +314,7 @@ class SourceSubtask:
         if times.bad:
             self._reject(
                 progress,
-                [(repr(fetch.values[i]).encode(), reason, batch.locate(i)[1]) for i, reason in times.bad.items()],
+                [(repr(fetch.values[i]), None, reason, batch.locate(i)[1]) for i, reason in times.bad.items()],
             )
             batch = batch.select([i not in times.bad for i in range(len(batch))])
         if self._until_ms is not None and last >= self._until_ms:
@@ -355,11 +358,11 @@ class SourceSubtask:
             progress.ended = True
         return batch.select([timestamp < until_ms for timestamp in timestamps])
 
-    def _reject(self, progress: SplitProgress, records: list[tuple[bytes, str, Any]]) -> None:
-        """Records that cannot be used: (raw, reason, position)."""
+    def _reject(self, progress: SplitProgress, records: list[tuple[str, bytes | None, str, Any]]) -> None:
+        """Records that cannot be used: (text, bytes where they were not decoded, reason, position)."""
         self._measures.count("errors", len(records))
         if self._on_error == "fail":
-            _, reason, position = records[0]
+            _, _, reason, position = records[0]
             raise RecordError(self.operator_id, progress.split.id, position, reason)
         if self._on_error == "skip":
             self._measures.count("skipped", len(records))
@@ -367,14 +370,15 @@ class SourceSubtask:
         self._measures.count("dead_letters", len(records))
         letters = [
             DeadLetter(
-                value=raw.decode("utf-8", "backslashreplace"),
+                value=text,
                 error=reason,
                 operator=self.operator_id,
                 attempt=self._attempt,
                 split=progress.split.id,
                 offset=position,
+                raw=raw,
             )
-            for raw, reason, position in records
+            for text, raw, reason, position in records
         ]
         timestamps = [self._clock.now_ms()] * len(letters) if self._event_time is not None else None
         for target in self._failed_targets:

@@ -77,6 +77,7 @@ BAD_LINES = {
     "a line of another shape": b"[1, 2, 3]",
     "null": b"null",
 }
+WELL_FORMED = ("an integer beyond 64 bits", "an event time beyond the clock", "a negative event time")
 
 
 @pytest.mark.parametrize("kind", [*BAD_LINES])
@@ -91,6 +92,7 @@ async def test_a_bad_line_becomes_a_dead_letter_and_its_neighbours_pass(kind, tm
     assert bad.values[0].error
     assert bad.values[0].split
     assert bad.values[0].offset is not None
+    assert bad.values[0].raw == (None if kind in WELL_FORMED else BAD_LINES[kind])
 
 
 @pytest.mark.parametrize("kind", [*BAD_LINES])
