@@ -116,7 +116,7 @@ def _run_with_kills(folder: Path, events: int, kills: int, lives_s: tuple[float,
 @pytest.mark.slow
 def test_three_kills(tmp_path):
     """A job that was killed three times gives every window once."""
-    _run_with_kills(tmp_path, events=400_000, kills=3, lives_s=(0.8, 2.0), rate=100_000)
+    _run_with_kills(tmp_path, events=700_000, kills=3, lives_s=(0.8, 2.0), rate=100_000)
 
 
 @pytest.mark.long
