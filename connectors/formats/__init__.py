@@ -4,31 +4,59 @@
     formats.csv(Flight)       CSV with a header row
     formats.text()            a line is a record
     formats.msgpack(Flight)   MessagePack, framed by length in files
+    formats.raw()             bytes as they are
     formats.arrow(Flight)     columns, for `files.arrow` and `files.parquet`
+
+Of a broker's payloads, with or without a schema registry:
+
+    formats.avro(Flight, registry="http://localhost:8081")
+    formats.protobuf(FlightMessage, registry=...)
+    formats.json_schema(Flight, registry=...)
 
 A bad record never takes its neighbours with it.
 """
 
 from .arrow_table import ArrowFormat, arrow
+from .avro import AvroFormat, avro
 from .csv_lines import CsvFormat, csv
-from .format import Decoded, Format, LineFormat, Undecodable
+from .format import Blocking, Decoded, Format, LineFormat, Part, RegisteredFormat, Undecodable, prepare
 from .json_lines import JsonFormat, json
+from .json_schema import JsonSchemaFormat, json_schema
 from .msgpack_frames import MsgpackFormat, msgpack
+from .protobuf import ProtobufFormat, protobuf
+from .raw_bytes import RawFormat, raw
+from .registered import Registered
+from .schema_registry import SchemaRegistry, SchemaRegistryError
 from .text_lines import TextFormat, text
 
 __all__ = [
     "ArrowFormat",
+    "AvroFormat",
+    "Blocking",
     "CsvFormat",
     "Decoded",
     "Format",
     "JsonFormat",
+    "JsonSchemaFormat",
     "LineFormat",
     "MsgpackFormat",
+    "Part",
+    "ProtobufFormat",
+    "RawFormat",
+    "Registered",
+    "RegisteredFormat",
+    "SchemaRegistry",
+    "SchemaRegistryError",
     "TextFormat",
     "Undecodable",
     "arrow",
+    "avro",
     "csv",
     "json",
+    "json_schema",
     "msgpack",
+    "prepare",
+    "protobuf",
+    "raw",
     "text",
 ]

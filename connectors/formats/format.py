@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -25,6 +25,10 @@ class Undecodable:
     start: int
     raw: bytes
     reason: str
+
+
+class BadPayloadError(ValueError):
+    """Raised where a format decodes one payload, and caught there: its message is the reason of an `Undecodable`."""
 
 
 @dataclass(slots=True)
@@ -119,6 +123,54 @@ class LineFormat(Format[T], Protocol[T]):
         ...
 
 
+Part = Literal["key", "value"]
+"""Which part of a message a format is for."""
+
+Blocking = Callable[..., Awaitable[Any]]
+"""The `blocking` of a source's or sink's context: runs a function that waits in the engine's executor."""
+
+
+@runtime_checkable
+class RegisteredFormat(Format[T], Protocol[T]):
+    """A format whose schemas are kept in a registry: they are fetched before it is used, for that waits for the network
+    while `decode_messages` and `encode_messages` must not. A connector of topics asks `isinstance` once and then:
+
+    - takes `for_topic` in the place of what the user gave, once per topic and part;
+    - awaits `prepare_encode` before the first `encode_messages`, in `open`;
+    - awaits `prepare_decode` with the very payloads that it gives to `decode_messages` next.
+
+    A connector that does not do so refuses such a format. `prepare` below spares a reader the question.
+    """
+
+    def for_topic(self, topic: str, part: Part) -> RegisteredFormat[T]:
+        """This format for the keys or the values of a topic. The two share what they have fetched."""
+        ...
+
+    async def prepare_decode(self, payloads: Sequence[bytes], blocking: Blocking) -> None:
+        """Fetch the schemas that these payloads name and nobody has fetched before; at once when there is none. Schemas
+        never change, so each is fetched once. One that the registry does not know is no error here: its payloads are
+        undecodable.
+
+        Raises:
+            ConnectorError: the registry cannot be reached or refuses us. Nothing is wrong with the payloads.
+        """
+        ...
+
+    async def prepare_encode(self, blocking: Blocking) -> None:
+        """Register the schema that is written, or look it up. At once when that has been done.
+
+        Raises:
+            ConnectorError: the registry cannot be reached, refuses us, or refuses the schema.
+        """
+        ...
+
+
+async def prepare(format: Format[Any], payloads: Sequence[bytes], blocking: Blocking) -> None:
+    """`prepare_decode` of a format that has it; nothing for others."""
+    if isinstance(format, RegisteredFormat):
+        await format.prepare_decode(payloads, blocking)
+
+
 def type_name(type: Any) -> str:
     """A type as a plan shows it."""
     return "" if type is None else getattr(type, "__name__", None) or str(type)
@@ -126,7 +178,7 @@ def type_name(type: Any) -> str:
 
 def reason_of(error: BaseException) -> str:
     """What a failed decoding says to a person. Foreign errors (a user's `__post_init__`) keep their name."""
-    if type(error).__module__.startswith("msgspec"):
+    if isinstance(error, BadPayloadError) or type(error).__module__.startswith("msgspec"):
         return str(error)
     if isinstance(error, UnicodeDecodeError):
         return f"invalid UTF-8 at byte {error.start}: {error.reason}"
