@@ -94,7 +94,7 @@ class LocalKafka:
 
     Args:
         brokers: how many.
-        version: of Kafka, 3.3 or newer.
+        version: of Kafka, 3.0 or newer. (2.8 starts too, and knows no transactions without ZooKeeper.)
         settings: broker properties, in addition to ours and before them.
         protocol: of the listener for clients. Brokers among themselves use plain text.
         users: names and passwords; with them clients authenticate with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 (from Kafka 3.5
@@ -364,18 +364,20 @@ def main() -> None:
         help="end when no process holds a lock on FILE, and remove it",
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with LocalKafka(arguments.brokers, version=arguments.version, port=arguments.port) as kafka:
             print(kafka.servers, flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                if arguments.while_locked is None:
-                    signal.sigwait({signal.SIGINT, signal.SIGTERM})
-                else:
-                    with arguments.while_locked.open() as file:
-                        fcntl.flock(file, fcntl.LOCK_EX)
-                        arguments.while_locked.unlink()
+            if arguments.while_locked is None:
+                signal.pause()
+            else:
+                with arguments.while_locked.open() as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    arguments.while_locked.unlink()
     except KafkaUnavailableError as error:
         parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        pass
 
 
 if __name__ == "__main__":
