@@ -127,8 +127,8 @@ class TestABroker:
         process.kill()
         await process.wait()
         async with asyncio.timeout(30):
-            while _is_alive(int(pid)) or Path(folder).exists():
-                await asyncio.sleep(0.01)  # what is to end is nobody's child: there is nothing to await
+            while not _is_gone(int(pid), folder):  # noqa: ASYNC110  # nobody's child, so there is nothing to await
+                await asyncio.sleep(0.01)
 
     def test_it_runs_from_a_shell_until_it_is_interrupted(self):
         """The module is a command that prints the servers first."""
@@ -289,3 +289,7 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def _is_gone(pid: int, folder: str) -> bool:
+    return not _is_alive(pid) and not Path(folder).exists()
