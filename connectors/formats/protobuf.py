@@ -46,7 +46,10 @@ class Protobuf(Generic[T]):
         # A file of which we can find no message is one that we cannot read: the payload decides then.
         places = {place for place, name in names.items() if name == wanted} if names else None
         parse: Callable[[bytes], T] = self.type.FromString
-        usual = encode_indexes(next(iter(places))) if places else b"\0"
+        usual = encode_indexes(min(places)) if places else b"\0"
+        counted = indexes_of(self.type.DESCRIPTOR, map_entries=True)
+        if places and counted not in names:
+            places.add(counted)
         start = HEAD_BYTES + len(usual)
 
         def read(payload: bytes) -> T:

@@ -37,14 +37,19 @@ def messages_of(text: str) -> dict[Indexes, str]:
     return dict(_in_descriptor(file.message_type, file.package, ()))
 
 
-def indexes_of(descriptor: Any) -> Indexes:
-    """The place of a generated message in its file. Messages that stand for the entries of maps do not count: they are not
-    in the text."""
+def indexes_of(descriptor: Any, map_entries: bool = False) -> Indexes:
+    """The place of a generated message in its file.
+
+    Args:
+        descriptor: of the message.
+        map_entries: whether the messages that stand for the entries of maps count. They do not, for they are not in the
+            text; some writers count them all the same.
+    """
     around = descriptor.containing_type
     if around is None:
         return (list(descriptor.file.message_types_by_name.values()).index(descriptor),)
-    nested = [one for one in around.nested_types if not one.GetOptions().map_entry]
-    return (*indexes_of(around), nested.index(descriptor))
+    nested = [one for one in around.nested_types if map_entries or not one.GetOptions().map_entry]
+    return (*indexes_of(around, map_entries), nested.index(descriptor))
 
 
 def _in_descriptor(messages: Sequence[Any], scope: str, place: Indexes) -> Iterator[tuple[Indexes, str]]:

@@ -8,11 +8,12 @@ class TestMyFormat(FormatSuite):
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...connectors.formats.format import Decoded, Format
+from ...connectors.formats.format import Decoded, Format, RegisteredFormat
 
 
 class FormatSuite(ABC):
@@ -91,6 +92,64 @@ class FormatSuite(ABC):
         values = list(self.values())
         reading = fmt.with_header(fmt.header(values)) if fmt.has_header else fmt
         return [(fmt.encode_lines(values), reading, values)]
+
+
+class RegisteredFormatSuite(FormatSuite):
+    """What holds for a format whose schemas are in a registry, besides what holds for every format.
+
+    The bad payloads must not need a schema that the registry has and nobody has fetched.
+    """
+
+    topic = "format-suite"
+    """To which the format is bound."""
+
+    @abstractmethod
+    def registered(self) -> RegisteredFormat[Any]:
+        """A new description of the same format, which has fetched nothing."""
+
+    def format(self) -> Format[Any]:
+        """The format, bound to the topic and prepared for the records and for the bad payloads."""
+        fmt = self.registered().for_topic(self.topic, "value")
+        asyncio.run(fmt.prepare_encode(_at_once))
+        asyncio.run(fmt.prepare_decode([*fmt.encode_messages(self.values()), *self.bad_payloads()], _at_once))
+        return fmt
+
+    def test_a_reader_needs_the_payloads_alone(self) -> None:
+        """What another wrote is decoded once its schemas were fetched, and not before."""
+        payloads = self.format().encode_messages(list(self.values()))
+        fmt = self.registered().for_topic(self.topic, "value")
+        assert len(fmt.decode_messages(payloads).undecodable) == len(payloads)
+        asyncio.run(fmt.prepare_decode(payloads, _at_once))
+        assert fmt.decode_messages(payloads).values == list(self.values())
+
+    def test_what_is_known_is_not_asked_for_again(self) -> None:
+        """Preparing a second time waits for nothing, for any topic that shares the format."""
+        payloads = self.format().encode_messages(list(self.values()))
+        fmt = self.registered()
+        bound = fmt.for_topic(self.topic, "value")
+        asyncio.run(bound.prepare_encode(_at_once))
+        asyncio.run(bound.prepare_decode(payloads, _at_once))
+        asyncio.run(bound.prepare_encode(_never))
+        asyncio.run(fmt.for_topic(f"{self.topic}-2", "value").prepare_decode(payloads, _never))
+
+    def test_writing_needs_a_prepared_format(self) -> None:
+        """Otherwise it is the connector that is wrong, and not the record: no error that `on_error` would take."""
+        fmt = self.registered().for_topic(self.topic, "value")
+        try:
+            fmt.encode_messages(list(self.values()))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise AssertionError(f"{type(error).__name__} says that a record is bad") from error
+        except Exception:
+            return
+        raise AssertionError("encode_messages must raise before prepare_encode")
+
+
+async def _at_once(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+async def _never(function: Callable[..., Any], *args: Any) -> Any:
+    raise AssertionError(f"{function} is called again")
 
 
 def _check_report(decoded: Decoded[Any], start: int, raw: bytes) -> None:

@@ -1,0 +1,242 @@
+"""A real schema registry on this machine, for tests: Apicurio Registry from its published archive, which speaks Confluent's
+REST protocol.
+
+    with LocalSchemaRegistry() as registry:
+        ...  # formats.avro(Flight, registry=registry.url)
+
+    with LocalKafka() as kafka, LocalSchemaRegistry(kafka.internal_servers) as registry:
+        ...  # it keeps its schemas in a topic of that cluster
+
+It needs `java` 17 or newer, and once `mvn`, which fetches the archive into a cache. Run as a module it is a registry to work
+with: `python -m tidegate.engine.testing.schema_registry --port 8081`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from ...operators.time import Duration, duration_ms
+from ..clock import SystemClock
+from .kafka_jars import KafkaUnavailableError, java_command
+
+REGISTRY_VERSION = "3.0.9"
+"""The newest that runs on Java 17."""
+
+HOST = "127.0.0.1"
+
+_PATH = "/apis/ccompat/v7"
+
+# Kills the registry when the process that holds the other end of its input has ended without a word.
+_REAPER = 'read -r _ || { kill -9 "$1"; rm -rf "$2"; }'
+
+_JAVA_OPTIONS = (
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",  # it lives for seconds: what the second compiler makes comes too late
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+)
+
+
+class LocalSchemaRegistry:
+    """A schema registry on the loopback interface. A context manager.
+
+    It dies with the process that started it, however that ends. `start` and leaving block: call them in a thread where an
+    event loop has to go on.
+
+    Args:
+        kafka: servers of the cluster in which it keeps its schemas; None keeps them in memory.
+        port: where it listens; None for any free one.
+        start_timeout: how long it may take until it serves.
+    """
+
+    def __init__(self, kafka: str | None = None, *, port: int | None = None, start_timeout: Duration = "90s") -> None:
+        self._kafka = kafka
+        self._port = port
+        self._timeout_s = duration_ms(start_timeout) / 1000
+        self._clock = SystemClock()
+        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-registry-"))
+        self._log = self._folder / "registry.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """What clients are given."""
+        return f"http://{HOST}:{self._port}{_PATH}"
+
+    def __enter__(self) -> LocalSchemaRegistry:
+        try:
+            java, archive = java_command(), registry_archive()
+            self._port = self._port or _free_port()
+            self._start(java, archive)
+            self._wait_until_serving()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it and forget what it kept in memory. Does nothing the second time."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._reaper is not None:
+            self._reaper.communicate(b"\n")
+            self._reaper = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, java: str, archive: Path) -> None:
+        environment = {
+            **os.environ,
+            "QUARKUS_HTTP_HOST": HOST,
+            "QUARKUS_HTTP_PORT": str(self._port),
+            "APICURIO_STORAGE_KIND": "kafkasql" if self._kafka else "sql",
+        }
+        if self._kafka:
+            environment["APICURIO_KAFKASQL_BOOTSTRAP_SERVERS"] = self._kafka
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [java, *_JAVA_OPTIONS, "-jar", str(_runner(archive))],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=environment,
+                start_new_session=True,  # an interrupt from the keyboard is for the test
+            )
+        self._reaper = subprocess.Popen(
+            ["/bin/sh", "-c", _REAPER, "reaper", str(self._process.pid), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _wait_until_serving(self) -> None:
+        process = self._process
+        assert process is not None
+        deadline = self._clock.monotonic() + self._timeout_s
+        while not self._serves():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(0.1)  # the wait between two questions ends early when the registry does
+                raise KafkaUnavailableError(f"the schema registry ended with {code} while starting\n{self._log_tail()}")
+            if self._clock.monotonic() > deadline:
+                raise KafkaUnavailableError(
+                    f"the schema registry does not serve after {self._timeout_s:g} s: raise start_timeout, or look at the "
+                    f"end of its log\n{self._log_tail()}"
+                )
+
+    def _serves(self) -> bool:
+        assert self._port is not None
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=5)
+        try:
+            connection.request("GET", f"{_PATH}/subjects")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:]) if self._log.exists() else ""
+
+
+def registry_archive(version: str = REGISTRY_VERSION) -> Path:
+    """The folder with the unpacked registry; fetched at the first call, then kept.
+
+    The cache is `tidegate/schema-registry/<version>` in XDG_CACHE_HOME or `~/.cache`. Of several processes that ask at once,
+    one fetches and the others wait for it. A folder that is there is whole.
+
+    Raises:
+        KafkaUnavailableError: it is not in the cache, and Maven is missing or cannot fetch it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidegate" / "schema-registry"
+    archive = cache / version
+    if archive.is_dir():
+        return archive
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.is_dir():
+            _fetch(version, archive)
+    return archive
+
+
+def _fetch(version: str, archive: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise KafkaUnavailableError(
+            f"the schema registry {version} is not in {archive.parent} and Maven is not there to fetch it: install Maven (mvn)"
+        )
+    artifact = f"io.apicurio:apicurio-registry-app:{version}:tar.gz:all"
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        packed, unpacked = Path(folder, "registry.tar.gz"), Path(folder, "unpacked")
+        unpacked.mkdir()
+        # Of this version the plugin takes one file without asking for its parents, and copies it to a place of our choice.
+        get = "org.apache.maven.plugins:maven-dependency-plugin:2.8:get"
+        run = subprocess.run(
+            [maven, "-B", "-ntp", get, f"-Dartifact={artifact}", "-Dtransitive=false", f"-Ddest={packed}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+        )
+        if run.returncode or not packed.is_file():
+            reasons = [line for line in run.stdout.splitlines() if line.startswith("[ERROR]")] or [run.stderr.strip()]
+            raise KafkaUnavailableError(
+                f"Maven cannot fetch {artifact}: {reasons[0]}; check that Maven reaches its repository"
+            )
+        shutil.unpack_archive(packed, unpacked, filter="data")
+        unpacked.rename(archive)
+
+
+def _runner(archive: Path) -> Path:
+    found = [*archive.glob("quarkus-run.jar"), *archive.glob("*-runner.jar")]
+    if not found:
+        raise KafkaUnavailableError(f"{archive} has no schema registry in it: remove it, so that it is fetched again")
+    return found[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Run a registry until an interrupt, printing its url first."""
+    parser = argparse.ArgumentParser(prog="python -m tidegate.engine.testing.schema_registry", description=main.__doc__)
+    parser.add_argument("--kafka", help="servers of the cluster in which it keeps its schemas; in memory when left out")
+    parser.add_argument("--port", type=int, help="any free one when left out")
+    arguments = parser.parse_args()
+    try:
+        with LocalSchemaRegistry(arguments.kafka, port=arguments.port) as registry:
+            print(registry.url, flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    except KafkaUnavailableError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
