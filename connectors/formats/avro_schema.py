@@ -117,7 +117,7 @@ class _Derivation:
             default = {}
         if default is msgspec.NODEFAULT or (default is not None and not _has_plain_default(schema)):
             return entry
-        entry["default"] = default = msgspec.to_builtins(default)
+        entry["default"] = default = msgspec.json.decode(msgspec.json.encode(default))
         if isinstance(schema, list):  # a default belongs to the first branch
             first = [branch for branch in schema if (branch == "null") == (default is None)]
             entry["type"] = [*first, *(branch for branch in schema if branch not in first)]
