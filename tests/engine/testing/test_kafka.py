@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -140,6 +142,25 @@ class TestABroker:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
 
+    async def test_it_ends_with_the_last_lock(self, tmp_path):
+        """Which is how several test processes share one broker."""
+        lock = tmp_path / "lock"
+        with lock.open("w") as first, lock.open("r") as second:
+            fcntl.flock(first, fcntl.LOCK_SH)
+            fcntl.flock(second, fcntl.LOCK_SH)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "tidegate.engine.testing.kafka", "--while-locked", str(lock)),
+                stdout=subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            servers = (await process.stdout.readline()).decode().strip()
+            first.close()
+            assert await create(servers, "still-there") == "still-there"
+            assert process.returncode is None
+        async with asyncio.timeout(30):
+            assert (await process.wait(), lock.exists()) == (0, False)
+
     def test_classes_are_kept_for_the_next_start(self, kafka):
         """The first broker of a version writes them down when it ends."""
         del kafka  # one broker has started; unless it was the very first, the archive is there
@@ -176,6 +197,18 @@ class TestAccess:
         topic = await create(guarded.servers, "tokens", **login)
         await produce(guarded.servers, topic, b"x", **login)
         assert await consume(guarded.servers, topic, 1, **login) == [b"x"]
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+    async def test_clients_can_be_encrypted(self, tmp_path):
+        """With a key and a certificate in one PEM file, named by Kafka's own settings."""
+        pem = _certificate(tmp_path)
+        keystore = "listener.name.client.ssl.keystore"
+        settings = {f"{keystore}.type": "PEM", f"{keystore}.location": str(pem)}
+        with LocalKafka(protocol="SSL", settings=settings) as kafka:
+            tls = {"security_protocol": "SSL", "ssl_context": ssl.create_default_context(cafile=str(pem))}
+            topic = await create(kafka.servers, "encrypted", **tls)
+            await produce(kafka.servers, topic, b"x", **tls)
+            assert await consume(kafka.servers, topic, 1, **tls) == [b"x"]
 
     async def test_a_wrong_password_is_refused(self, guarded, caplog):
         """It is a real check, which the client tells apart in its log only."""
@@ -275,6 +308,21 @@ def _login(mechanism: str) -> dict[str, str]:
         "sasl_plain_username": "admin",
         "sasl_plain_password": "open sesame",
     }
+
+
+def _certificate(folder: Path) -> Path:
+    """A PEM file with a key and a certificate for the loopback address that vouches for itself."""
+    key, certificate, pem = folder / "key", folder / "certificate", folder / "server.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    pem.write_text(key.read_text() + certificate.read_text())
+    return pem
 
 
 def _unsecured_token(user: str) -> str:
