@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from .connection import Connection, OAuthBearer, Plain, Sasl, Scram, Tls, TokenProvider
 from .message import Message
 
-_WHERE: Final[dict[str, str]] = {}
+if TYPE_CHECKING:
+    from .kafka_sink import KafkaSink, sink
+
+_WHERE: Final[dict[str, str]] = {"KafkaSink": "kafka_sink", "sink": "kafka_sink"}
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +30,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Connection",
+    "KafkaSink",
     "Message",
     "OAuthBearer",
     "Plain",
@@ -34,4 +38,5 @@ __all__ = [
     "Scram",
     "Tls",
     "TokenProvider",
+    "sink",
 ]
