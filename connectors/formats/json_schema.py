@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 import msgspec
 
@@ -13,6 +13,9 @@ from .registered import HEAD_BYTES, Decode, Encode, Registered
 from .schema_registry import Schema, SchemaRegistry
 
 T = TypeVar("T")
+
+_USUAL: Final = "http://json-schema.org/draft-07/schema#"
+_NEWEST: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 class JsonSchema(Generic[T]):
@@ -46,18 +49,20 @@ class JsonSchema(Generic[T]):
     def decoding(self, check: Callable[[Any], None] | None, skip: int) -> Decode[T]:
         """What decodes payloads without their first bytes, and checks them."""
         type_ = self.type
-        if check is None or type_ is not None:
-            typed = msgspec.json.Decoder(Any if type_ is None else type_).decode
+        typed = msgspec.json.Decoder(Any if type_ is None else type_).decode
         plain = msgspec.json.Decoder().decode
 
-        def read(payload: bytes) -> Any:
-            text = memoryview(payload)[skip:] if skip else payload
-            if check is None:
-                return typed(text)
+        def unchecked(payload: bytes) -> Any:
+            return typed(payload[skip:])
+
+        def checked(payload: bytes) -> Any:
+            text = payload[skip:]
             value = plain(text)
-            check(value)
+            check(value)  # type: ignore[misc]  # there is one where this is used
             # From the text again, not from the value: JSON has rules of its own for times, bytes and decimals.
             return value if type_ is None else typed(text)
+
+        read = unchecked if check is None else checked
 
         def decode(payloads: Sequence[bytes]) -> Decoded[T]:
             try:
@@ -113,14 +118,18 @@ class JsonSchemaFormat(Generic[T]):
 def derived(type: Any) -> dict[str, Any]:
     """The JSON Schema of a type, with the type's own object at the top, where registries look for its title."""
     schema = msgspec.json.schema(type)
+    # The newest draft that registries compare reliably, unless there is a tuple of fixed length, for which it has no word.
+    draft = _NEWEST if "'prefixItems'" in str(schema) else _USUAL
+    schema = {"$schema": draft, **schema}
     definitions = dict(schema.get("$defs", {}))
-    own = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    own = str(schema.pop("$ref", "")).removeprefix("#/$defs/")
     if own not in definitions:
         return schema
-    if f"#/$defs/{own}" in str(definitions):  # it contains itself
-        return {"title": own, **schema}
-    top = definitions.pop(own)
-    return {**top, "$defs": definitions} if definitions else dict(top)
+    top = definitions[own]
+    if f"'#/$defs/{own}'" not in str(definitions):  # otherwise it contains itself, and stands there twice
+        del definitions[own]
+    schema |= top
+    return {**schema, "$defs": definitions} if definitions else {k: v for k, v in schema.items() if k != "$defs"}
 
 
 def validator(schema: Any, imports: Mapping[str, Any] | None = None) -> Callable[[Any], None]:
