@@ -104,6 +104,15 @@ class LocalSchemaRegistry:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, java: str, archive: Path) -> None:
+        # Another registry on this port would answer in its stead.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, self._port))
+            except OSError as error:
+                raise KafkaUnavailableError(
+                    f"port {self._port} on {HOST} cannot be had ({error.strerror}): end what holds it, or choose another"
+                ) from None
         environment = {
             **os.environ,
             "QUARKUS_HTTP_HOST": HOST,
