@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .connection import Connection, OAuthBearer, Plain, Sasl, Scram, Tls, TokenProvider
 from .message import Message
+from .starts import AtTime, Start, at_time
 
 if TYPE_CHECKING:
     from .kafka_sink import KafkaSink, sink
+    from .kafka_source import KafkaSource, source
 
-_WHERE: Final[dict[str, str]] = {"KafkaSink": "kafka_sink", "sink": "kafka_sink"}
+_WHERE: Final[dict[str, str]] = {
+    "KafkaSink": "kafka_sink",
+    "KafkaSource": "kafka_source",
+    "sink": "kafka_sink",
+    "source": "kafka_source",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -29,14 +36,19 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AtTime",
     "Connection",
     "KafkaSink",
+    "KafkaSource",
     "Message",
     "OAuthBearer",
     "Plain",
     "Sasl",
     "Scram",
+    "Start",
     "Tls",
     "TokenProvider",
+    "at_time",
     "sink",
+    "source",
 ]

@@ -1,0 +1,132 @@
+"""The client library's client, as the source needs it: it never makes topics, and says why it cannot connect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import Any, Final
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
+
+from ..source import ConnectorError, SourceContext, SourceError
+from .connection import Connection
+
+_LOG: Final = logging.getLogger("tidegate.connectors.kafka")
+
+# A fetch is answered within half a second, so that a broker that says nothing for this long is away.
+_REQUEST_TIMEOUT_MS: Final = 15_000
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+
+UNANSWERED: Final = (errors.KafkaError, OSError, asyncio.TimeoutError)
+"""What a request raises when no answer came. Asking again, elsewhere perhaps, may help."""
+
+
+class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
+    """A client for one event loop. Asking it for a topic does not make the topic, and when none of the brokers that it
+    knows answers, it goes back to the servers it was given."""
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
+        request = MetadataRequest(None if topics is None else list(topics), False)
+        for known in (True, False):
+            if not known:
+                try:
+                    await self.bootstrap()
+                except UNANSWERED:
+                    return False
+            for broker in self.cluster.brokers():
+                connection = await self._get_conn(broker.nodeId)
+                if connection is None:
+                    continue
+                try:
+                    answer = await connection.send(request)
+                except UNANSWERED as error:
+                    _LOG.debug("no metadata from broker %s: %s", broker.nodeId, error)
+                    continue
+                if answer.brokers:
+                    cluster_metadata.update_metadata(answer)
+                    return True
+        return False
+
+    async def ask_any(self, request: Any) -> Any:
+        """The answer of any broker.
+
+        Raises:
+            KafkaError: none answers.
+        """
+        last: BaseException = errors.NoBrokersAvailable()
+        for broker in self.cluster.brokers():
+            try:
+                return await self.send(broker.nodeId, request)
+            except UNANSWERED as error:
+                last = error
+        raise last
+
+
+async def connect(connection: Connection, context: SourceContext) -> Client:
+    """A connected client; waits for a cluster that is away. It must be closed.
+
+    Raises:
+        SourceError: the cluster cannot be reached within `connect_timeout`, or does not take us.
+    """
+    try:
+        settings = connection.aiokafka_settings()
+    except ConnectorError as error:
+        raise SourceError(f"Kafka at {connection.servers}: {error}", retriable=error.retriable) from error
+    waited_s, pause, told = 0.0, _FIRST_PAUSE_S, False
+    began_ms = context.now_ms()
+    while True:
+        client = Client(request_timeout_ms=_REQUEST_TIMEOUT_MS, **settings)
+        try:
+            await client.bootstrap()
+        except UNANSWERED as error:
+            await client.close()
+            reason = await _reason(connection, settings) or str(error)
+        except BaseException:
+            await client.close()
+            raise
+        else:
+            return client
+        waited_s = max(waited_s, (context.now_ms() - began_ms) / 1000)
+        if waited_s + pause > connection.connect_timeout_ms / 1000:
+            raise SourceError(
+                f"Kafka at {connection.servers} cannot be reached within {connection.connect_timeout}: {reason}; "
+                "check that it runs, the servers and the network"
+            )
+        if not told:
+            _LOG.warning("waiting for Kafka at %s: %s", connection.servers, reason)
+            told = True
+        await context.sleep(pause)
+        waited_s += pause
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+async def _reason(connection: Connection, settings: dict[str, Any]) -> str:
+    """Why the first server does not take us, which the library writes into its log only.
+
+    Raises:
+        SourceError: trying again cannot help.
+    """
+    host, _, port = settings["bootstrap_servers"][0].rpartition(":")
+    options = {name: value for name, value in settings.items() if name != "bootstrap_servers"}
+    where = f"Kafka at {connection.servers}"
+    try:
+        tried = await create_conn(host, int(port), request_timeout_ms=5000, **options)
+    except (errors.AuthenticationFailedError, errors.SaslAuthenticationFailed) as error:
+        raise SourceError(f"{where} refuses the credentials: {error}", retriable=False) from error
+    except (errors.UnsupportedSaslMechanismError, errors.IllegalSaslStateError) as error:
+        raise SourceError(f"{where}: {error}; check the sasl setting", retriable=False) from error
+    except ssl.SSLError as error:
+        raise SourceError(
+            f"{where}: TLS fails: {error.reason or error}; check the tls setting", retriable=False
+        ) from error
+    except ConnectorError as error:
+        raise SourceError(f"{where}: {error}", retriable=error.retriable) from error
+    except (*UNANSWERED, ValueError) as error:
+        return str(error) or type(error).__name__
+    tried.close()
+    return ""
