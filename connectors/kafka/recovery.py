@@ -35,7 +35,7 @@ class Prepared(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     Attributes:
         tid: the transactional id.
-        producer_id, epoch: with it, all that any client needs to commit the transaction.
+        producer_id, fence: with it, all that any client needs to commit the transaction.
         checkpoint: at whose barrier it was prepared.
         began_ms: when the broker began to count its age, by our clock.
         topics, records: for people.
@@ -43,7 +43,7 @@ class Prepared(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     tid: str
     producer_id: int
-    epoch: int
+    fence: int
     checkpoint: int
     prefix: str
     timeout_ms: int
@@ -54,7 +54,7 @@ class Prepared(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     @property
     def producer(self) -> ProducerId:
-        return ProducerId(self.producer_id, self.epoch)
+        return ProducerId(self.producer_id, self.fence)
 
     def as_committable(self) -> Committable:
         """As it stands in the manifest."""
@@ -224,14 +224,17 @@ class Recovery:
     async def _fence(self, history: History, *, from_nothing: bool) -> None:
         """Take over every id that an earlier attempt may write with: what it had open is aborted, its writers refused."""
         attempt = self._context.attempt
-        names: set[str] = set()
-        for earlier, parallelism in history.unfenced().items():
-            if from_nothing or earlier < attempt:
-                for subtask in range(parallelism):
-                    names |= await self._names_of(earlier, subtask)
+        unfenced = {n: p for n, p in history.unfenced().items() if from_nothing or n < attempt}
+        # A broker that is away just now lists nothing, so the ids that must exist are asked for by name as well.
+        names = {
+            name
+            for earlier, parallelism in unfenced.items()
+            for subtask in range(parallelism)
+            for name in await self._names_of(earlier, subtask)
+        }
         for name, state in (await self._transactions.list()).items():
             earlier_or_none = attempt_of(name, self._prefix)
-            if earlier_or_none is None or state in _HARMLESS:
+            if earlier_or_none is None or (state in _HARMLESS and earlier_or_none not in unfenced):
                 continue
             if from_nothing or earlier_or_none < attempt:
                 names.add(name)

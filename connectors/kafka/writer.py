@@ -287,7 +287,7 @@ class TransactionalWriter(KafkaWriter):
         prepared = Prepared(
             tid=slot.transactional_id,
             producer_id=transmission.producer.id,
-            epoch=transmission.producer.fence,
+            fence=transmission.producer.fence,
             checkpoint=checkpoint_id,
             prefix=self._prefix,
             timeout_ms=self._settings.transaction_timeout_ms,
