@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 
@@ -44,12 +45,13 @@ def registry_url(kafka_servers):
 
 @pytest.fixture
 def write(kafka_servers, tmp_path):
-    """Runs a topology that writes records to a topic."""
+    """Runs a topology that writes records to a topic; each time another one, that starts from nothing."""
+    runs = itertools.count()
 
     def run_to_the_end(topic, fmt, values):
-        topology = Topology(f"write-{topic}")
+        topology = Topology(f"write-{topic}-{next(runs)}")
         topology.source("records", memory.source(values)).sink("topic", kafka.sink(kafka_servers, topic, format=fmt))
-        run(topology, RunConfig(checkpoints=tmp_path / topic), live=False)
+        run(topology, RunConfig(checkpoints=tmp_path / topology.name), live=False)
 
     return run_to_the_end
 
@@ -60,7 +62,7 @@ def read(kafka_servers):
 
     def run_to_the_end(topic, fmt):
         topology, good, bad = Topology(f"read-{topic}"), memory.sink(), memory.sink()
-        source = kafka.source(kafka_servers, topic, format=fmt, until="latest")
+        source = kafka.source(kafka_servers, topic, format=fmt, stop_at_end=True)
         records = topology.source("topic", source, on_error="dead_letter")
         records.sink("good", good)
         records.side_output("failed").map(lambda letter: letter.error).sink("bad", bad)
