@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiokafka import errors
@@ -44,7 +44,7 @@ class Fetcher:
     Args:
         client: connected; the fetcher does not close it.
         context: of the source.
-        spawn: begins an asyncio task.
+        spawn: begins an asyncio task of a function and its arguments.
         committed_only: leave out aborted transactions and wait for open ones.
         skip_missing: go on behind offsets that are gone, instead of giving up.
         missing_timeout_ms: how long a topic may be missing before it is taken for deleted.
@@ -54,7 +54,7 @@ class Fetcher:
         self,
         client: Client,
         context: SourceContext,
-        spawn: Callable[[Coroutine[Any, Any, None]], Any],
+        spawn: Callable[..., Any],
         *,
         committed_only: bool,
         skip_missing: bool,
@@ -77,7 +77,7 @@ class Fetcher:
         self._leaderless.set()
         if not self._looking:
             self._looking = True
-            self._spawn(self._look_for_leaders())
+            self._spawn(self._look_for_leaders)
 
     def room(self, partition: ReadAhead) -> None:
         """Some of what was fetched ahead has been taken."""
@@ -114,7 +114,7 @@ class Fetcher:
                 if partition.leader is not None:
                     if partition.leader not in self._rooms:
                         self._rooms[partition.leader] = asyncio.Event()
-                        self._spawn(self._fetch_from(partition.leader))
+                        self._spawn(self._fetch_from, partition.leader)
                     self._rooms[partition.leader].set()
 
     def _leader(self, partition: ReadAhead) -> int | None:

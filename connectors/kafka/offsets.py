@@ -108,7 +108,9 @@ async def committed_offsets(client: Client, group: str, places: Iterable[Place])
         for partition, offset, _, code in partitions:
             if code == _TOPIC_DENIED:
                 raise denied(topic)
-            if code == 0 and offset >= 0:
+            if code:
+                raise errors.for_code(code)()
+            if offset >= 0:
                 found[Place(topic, partition)] = offset
     return found
 

@@ -89,13 +89,13 @@ class KafkaReader(Generic[T]):
         self._client = client
         return client
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._running.append(self._spawn(self._guard(work)))
+    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        self._running.append(self._spawn(self._guard(work, arguments)))
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Callable[..., Coroutine[Any, Any, None]], arguments: tuple[Any, ...]) -> None:
         """The engine learns of a failure when it reads next, not by being cancelled."""
         try:
-            await work
+            await work(*arguments)
         except Exception as error:
             self._failure = SourceError(
                 f"Kafka at {self._settings.connection.servers}: {type(error).__name__}: {error}"
