@@ -1,0 +1,526 @@
+"""The Faust bridge without a broker: channels of real Faust apps, and a topic's queue with messages put in by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tidegate.connectors import SinkError, SourceError, memory
+from tidegate.connectors.faust import ChannelReader, ChannelSource, channel_sink, channel_source
+from tidegate.engine import RunConfig, Topology, restart, start
+from tidegate.engine.testing.connector_suites import SinkSuite
+from tidegate.engine.testing.contexts import ManualSinkContext, ManualSourceContext
+from tidegate.operators import agg
+from tidegate.operators.batch import Batch
+
+faust = pytest.importorskip("faust")
+
+
+class Total(msgspec.Struct):
+    key: str
+    total: int
+
+
+def new_app(folder: Path, **settings: Any) -> Any:
+    """An app that is never started and has no broker. Its own channels let events pass."""
+    app = faust.App("bridge", broker="kafka://127.0.0.1:1", store="memory://", datadir=str(folder), **settings)
+    app.flow_control.resume()
+    return app
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Any]:
+    made = new_app(tmp_path)
+    yield made
+    close_consumer(made)
+
+
+def close_consumer(app: Any) -> None:
+    """A consumer that was never started has a loop for its thread that nobody closes."""
+    if app._consumer is not None:
+        app._consumer._thread.thread_loop.close()
+
+
+def waiting(stream: Any) -> list[Any]:
+    """The values in the queue of something that iterates over a channel."""
+    values = []
+    while not stream.queue.empty():
+        values.append(stream.queue.get_nowait().value)
+    return values
+
+
+async def opened(source: ChannelSource, offset: Any = None) -> tuple[ChannelReader, ManualSourceContext]:
+    context = ManualSourceContext(time_ms=7)
+    (split,) = await source.discover(context, frozenset())
+    reader = source.reader(context)
+    await reader.open(split, offset)
+    return reader, context
+
+
+async def turns(n: int = 5) -> None:
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+class TestChannelSink(SinkSuite):
+    """The contract of at-least-once sinks, held by a channel that a stream reads."""
+
+    @pytest.fixture(autouse=True)
+    def _place(self, app: Any) -> None:
+        self._channel = app.channel()
+        self._stream = aiter(self._channel)
+        self._seen: list[Any] = []
+
+    def sink(self) -> Any:
+        return channel_sink(self._channel)
+
+    def visible(self) -> list[Any]:
+        self._seen += waiting(self._stream)
+        return self._seen
+
+
+@pytest.mark.slow
+def test_the_library_is_not_loaded_with_the_module() -> None:
+    """Importing the bridge loads no Faust, and `import faust` beside it is still the library."""
+    code = (
+        "import sys\n"
+        "from tidegate.connectors import faust as bridge\n"
+        "assert bridge.channel_source and 'faust' not in sys.modules and 'mode' not in sys.modules\n"
+        "import faust\n"
+        "assert faust.App is not None and faust is not bridge\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ------------------------------------------------------------ a channel as a source
+
+
+async def test_events_come_with_their_timestamps_and_wake_the_job(app: Any) -> None:
+    """A record is an event's value, its event time the message's, in milliseconds."""
+    channel = app.channel()
+    source = channel_source(channel, type=str)
+    reader, context = await opened(source)
+    assert (await reader.read("faust", 10)).values == []
+    await channel.send(key="k", value="a", timestamp=1.5)
+    await channel.send(value="b", timestamp=2.0015)
+    assert context.wakes == 2
+    assert reader.lag("faust").records == 2  # type: ignore[union-attr]
+    fetch = await reader.read("faust", 10)
+    assert (fetch.values, fetch.timestamps, fetch.positions) == (["a", "b"], [1500, 2002], [1, 2])
+    assert (fetch.end, source.type, source.has_timestamps, source.replayable) == (False, str, True, False)
+    await reader.close()
+
+
+async def test_a_value_without_an_event_comes_with_the_time_of_reading(app: Any) -> None:
+    """What is put into a channel as it is, is a record too."""
+    channel = app.channel()
+    reader, _ = await opened(channel_source(channel))
+    await channel.put("bare")
+    fetch = await reader.read("faust", 10)
+    assert (fetch.values, fetch.timestamps) == (["bare"], [7])
+
+
+async def test_select_chooses_what_becomes_the_record(app: Any) -> None:
+    """Keys and headers are there; what select raises costs its own record only."""
+    channel = app.channel()
+    reader, _ = await opened(channel_source(channel, select=lambda event: (event.key, 10 // event.value)))
+    for value in (1, 0, 5):
+        await channel.send(key=f"k{value}", value=value)
+    fetch = await reader.read("faust", 10)
+    assert fetch.values == [("k1", 10), ("k5", 2)]
+    (bad,) = fetch.rejected
+    assert (bad.raw, bad.position) == (b"0", 2)
+    assert bad.reason == "select: ZeroDivisionError: integer division or modulo by zero"
+
+
+async def test_senders_wait_while_the_queue_is_full(app: Any) -> None:
+    """Backpressure reaches the agent that feeds the channel."""
+    channel = app.channel()
+    reader, _ = await opened(channel_source(channel, capacity=2))
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(send_all(channel, range(5)))
+        got: list[int] = []
+        while len(got) < 5:
+            await turns()
+            assert not sending.done() or len(got) >= 3
+            got += (await reader.read("faust", 1)).values
+    assert got == [0, 1, 2, 3, 4]
+
+
+async def send_all(channel: Any, values: Any) -> None:
+    for value in values:
+        await channel.send(value=value)
+
+
+async def test_close_ends_the_stream_and_lets_senders_go(app: Any) -> None:
+    """What waits is still read, then the stream ends; nobody waits for a closed source."""
+    channel = app.channel()
+    source = channel_source(channel, capacity=2)
+    reader, context = await opened(source)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_all(channel, range(9)))
+        await turns()
+        source.close()
+        source.close()
+    assert context.wakes == 4
+    first = await reader.read("faust", 1)
+    second = await reader.read("faust", 9)
+    assert [(first.values, first.end), (second.values, second.end)] == [([0], False), ([1], True)]
+
+
+async def test_a_restarted_job_is_given_again_what_no_checkpoint_contains(app: Any) -> None:
+    """Events stay in memory until `checkpointed`; a reader opened at an offset goes on behind it."""
+    channel = app.channel()
+    source = channel_source(channel)
+    reader, _ = await opened(source)
+    await send_all(channel, "abcde")
+    first = await reader.read("faust", 2)
+    await reader.read("faust", 2)
+    await reader.checkpointed({"faust": first.offset})
+    await reader.close()
+    await channel.send(value="f")
+    reader, _ = await opened(source, msgspec.json.decode(msgspec.json.encode(first.offset)))
+    again = await reader.read("faust", 9)
+    assert (again.values, again.positions) == (["c", "d", "e", "f"], [3, 4, 5, 6])
+    await reader.close()
+    reader, _ = await opened(source)  # a start from nothing: all that is still there
+    anew = await reader.read("faust", 9)
+    assert anew.values == ["c", "d", "e", "f"]
+    await reader.checkpointed({"faust": anew.offset})
+    assert list(source._held) == []
+
+
+async def test_a_checkpoint_older_than_what_was_acknowledged_is_refused(app: Any) -> None:
+    """Events that will not come again are missed loudly; a new source goes on without them."""
+    channel = app.channel()
+    source = channel_source(channel)
+    reader, _ = await opened(source)
+    await send_all(channel, "abc")
+    old, new = await reader.read("faust", 1), await reader.read("faust", 2)
+    await reader.checkpointed({"faust": new.offset})
+    await reader.close()
+    with pytest.raises(SourceError, match="older than what Faust was told is done: 2 events behind it") as caught:
+        await opened(source, old.offset)
+    assert not caught.value.retriable
+    reader, _ = await opened(channel_source(channel), old.offset)
+    assert (await reader.read("faust", 9)).values == []
+
+
+async def test_a_source_belongs_to_one_job(app: Any) -> None:
+    """A second reader is refused while the first is open."""
+    source = channel_source(app.channel())
+    reader, _ = await opened(source)
+    with pytest.raises(SourceError, match="being read already"):
+        await opened(source)
+    await reader.close()
+    await opened(source)
+
+
+async def test_a_crashed_app_fails_the_job(app: Any) -> None:
+    """What arrived before is read first."""
+    channel = app.channel()
+    reader, _ = await opened(channel_source(channel))
+    await channel.send(value="last")
+    app._crash(RuntimeError("an agent raised"))
+    assert (await reader.read("faust", 9)).values == ["last"]
+    with pytest.raises(SourceError, match=r"'bridge' has crashed: RuntimeError\('an agent raised'\)"):
+        await reader.read("faust", 9)
+
+
+# ------------------------------------------------------------ a topic as a source
+
+
+class Delivered:
+    """A topic source, and messages delivered to it as Faust's conductor does it."""
+
+    def __init__(self, app: Any, **settings: Any) -> None:
+        self.app = app
+        self.topic = app.topic("orders", value_type=int, key_type=str)
+        self.source = channel_source(self.topic, **settings)
+        (self._subscription,) = app.topics
+        app.topics.acking_topics.add("orders")
+
+    async def deliver(self, offset: int, payload: bytes, partition: int = 0) -> Any:
+        from faust.types.tuples import ConsumerMessage
+
+        generation = self.app.consumer_generation_id
+        message = ConsumerMessage(
+            "orders", partition, offset, 1.0, 1, None, b"k", payload, None, generation_id=generation
+        )
+        message.incref()
+        event = await self._subscription.decode(message, propagate=True)
+        self._subscription.queue.put_nowait_enhanced(
+            value=event, on_pressure_high=lambda: None, on_pressure_drop=lambda: None
+        )
+        return message
+
+
+async def test_an_event_is_acknowledged_when_a_checkpoint_contains_it(app: Any) -> None:
+    """Neither when it is read, nor with the checkpoint before."""
+    orders = Delivered(app)
+    reader, context = await opened(orders.source)
+    messages = [await orders.deliver(n, b"%d" % n) for n in (4, 5, 6)]
+    first = await reader.read("faust", 2)
+    await reader.read("faust", 2)
+    assert (first.values, first.positions) == ([4, 5], [["orders", 0, 4], ["orders", 0, 5]])
+    assert [message.acked for message in messages] == [False, False, False]
+    await reader.checkpointed({"faust": first.offset})
+    assert [message.acked for message in messages] == [True, True, False]
+    assert context.wakes == 3
+
+
+async def test_messages_that_faust_gives_again_are_seen_once(app: Any) -> None:
+    """When partitions have moved, and after a restart of the process; the next checkpoint acknowledges the repeats."""
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    for offset in (0, 1):
+        await orders.deliver(offset, b"%d" % offset)
+    fetch = await reader.read("faust", 9)
+    repeat = await orders.deliver(1, b"1")
+    await orders.deliver(0, b"50", partition=1)
+    assert (await reader.read("faust", 9)).values == [50]
+    await reader.close()
+
+    later = Delivered(new_app(Path(app.conf.datadir)))
+    reader, _ = await opened(later.source, msgspec.json.decode(msgspec.json.encode(fetch.offset)))
+    known = [await later.deliver(offset, b"%d" % offset) for offset in (0, 1)]
+    await later.deliver(2, b"2")
+    fetch = await reader.read("faust", 9)
+    assert fetch.values == [2]
+    assert [repeat.acked, *[message.acked for message in known]] == [False, False, False]
+    await reader.checkpointed({"faust": fetch.offset})
+    assert [message.acked for message in known] == [True, True]
+    close_consumer(later.app)
+
+
+async def test_a_start_from_nothing_takes_what_comes(app: Any) -> None:
+    """Without a checkpoint there is nothing that was seen."""
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    await orders.deliver(0, b"0")
+    assert (await reader.read("faust", 9)).values == [0]
+    await reader.close()
+    reader, _ = await opened(orders.source)
+    await orders.deliver(1, b"1")
+    assert (await reader.read("faust", 9)).values == [0, 1]
+
+
+async def test_undecodable_payloads_are_rejected_records(app: Any) -> None:
+    """One costs its neighbours nothing, says where it stands, and is acknowledged as they are."""
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    messages = [await orders.deliver(n, payload) for n, payload in enumerate((b"1", b"oops", b"3"))]
+    fetch = await reader.read("faust", 9)
+    (bad,) = fetch.rejected
+    assert (fetch.values, bad.raw, bad.position) == ([1, 3], b"oops", ["orders", 0, 1])
+    assert bad.reason.startswith("ValueDecodeError: ")
+    assert [message.acked for message in messages] == [False, False, False]
+    await reader.checkpointed({"faust": fetch.offset})
+    assert [message.acked for message in messages] == [True, True, True]
+
+
+async def test_nothing_is_taken_while_partitions_move(app: Any) -> None:
+    """What waits then is dropped: Faust reads it again, for this process or another. What was taken stays."""
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    await orders.deliver(0, b"0")
+    await orders.deliver(1, b"1")
+    assert (await reader.read("faust", 1)).values == [0]
+    app.flow_control.suspend()
+    assert (await reader.read("faust", 9)).values == []
+    app.flow_control.resume()
+    app.consumer_generation_id += 1
+    assert (await reader.read("faust", 9)).values == []
+    await orders.deliver(0, b"0")
+    await orders.deliver(1, b"1")
+    assert (await reader.read("faust", 9)).values == [1]
+
+
+async def test_a_message_of_an_old_assignment_is_passed_over(app: Any) -> None:
+    """One that slipped through while partitions moved belongs to somebody else now, or comes again."""
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    stale = await orders.deliver(0, b"0")
+    app.consumer_generation_id += 1
+    await orders.deliver(1, b"1")
+    fetch = await reader.read("faust", 9)
+    await reader.checkpointed({"faust": fetch.offset})
+    assert (fetch.values, stale.acked) == ([1], False)
+
+
+# ------------------------------------------------------------ sinks
+
+
+async def test_a_channel_gets_key_value_and_event_time(app: Any) -> None:
+    """The key from a field or a function, the record as it is unless `value` makes something else of it."""
+    channel = app.channel()
+    stream = aiter(channel)
+    batch = Batch([Total("a", 1)], timestamps=[2500])
+    for sink in (
+        channel_sink(channel, key="key", timestamp="event_time"),
+        channel_sink(channel, key=lambda record: record.total, value=lambda record: record.key),
+    ):
+        writer = sink.writer(ManualSinkContext())
+        await writer.open()
+        await writer.write(batch)
+        await writer.close()
+    first, second = [stream.queue.get_nowait() for _ in range(2)]
+    assert (first.key, first.value, first.message.timestamp) == ("a", Total("a", 1), 2.5)
+    assert (second.key, second.value) == (1, "a")
+
+
+async def test_writing_waits_while_the_reader_of_a_channel_is_behind(app: Any) -> None:
+    """Backpressure reaches the topology."""
+    channel = app.channel(maxsize=2)
+    stream = aiter(channel)
+    writer = channel_sink(channel).writer(ManualSinkContext())
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(writer.write(Batch([1, 2, 3, 4])))
+        await turns()
+        assert not writing.done()
+        got = waiting(stream)
+        await turns()
+        got += waiting(stream)
+    assert got == [1, 2, 3, 4]
+
+
+async def test_a_channel_that_nobody_reads_is_waited_for_then_named(app: Any) -> None:
+    """Faust would drop the records; the job fails with the remedy instead."""
+    channel = app.channel()
+    context = ManualSinkContext()
+    writer = channel_sink(channel, wait_for_subscriber=1).writer(context)
+    with pytest.raises(SinkError, match="nobody has read the channel for 1 s"):
+        await writer.write(Batch([1]))
+    stream = aiter(channel)
+    await writer.write(Batch([2]))
+    assert (waiting(stream), context.time_ms) == ([2], 1000)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (lambda app: app._stopped.set(), "has stopped; stop the job before the app"),
+        (lambda app: app._crash(RuntimeError("boom")), r"has crashed: RuntimeError\('boom'\)"),
+    ],
+    ids=["stopped", "crashed"],
+)
+async def test_an_app_that_has_ended_takes_nothing(app: Any, end: Callable[[Any], None], message: str) -> None:
+    """The job fails at once and is not restarted."""
+    writer = channel_sink(app.topic("totals")).writer(ManualSinkContext())
+    end(app)
+    with pytest.raises(SinkError, match=message) as caught:
+        await writer.write(Batch([1]))
+    assert not caught.value.retriable
+
+
+async def test_an_app_with_transactions_of_its_own_is_refused(tmp_path: Path) -> None:
+    """Its transactions do not end with checkpoints, so nothing could be promised."""
+    app = new_app(tmp_path, processing_guarantee="exactly_once")
+    with pytest.raises(SinkError, match=r"write with kafka\.sink"):
+        await channel_sink(app.topic("totals")).writer(ManualSinkContext()).open()
+
+
+async def test_event_time_that_is_not_there_is_an_error(app: Any) -> None:
+    """The remedy is at the source."""
+    channel = app.channel()
+    stream = aiter(channel)
+    writer = channel_sink(channel, timestamp="event_time").writer(ManualSinkContext())
+    with pytest.raises(SinkError, match="give the source event_time="):
+        await writer.write(Batch([1]))
+    assert waiting(stream) == []
+
+
+async def test_a_key_that_a_record_does_not_have_is_an_error(app: Any) -> None:
+    """It is named, and trying again is no use."""
+    channel = app.channel()
+    stream = aiter(channel)
+    writer = channel_sink(channel, key="account").writer(ManualSinkContext())
+    with pytest.raises(SinkError, match=r"a record cannot be sent: .*account") as caught:
+        await writer.write(Batch([{"amount": 1}]))
+    assert (caught.value.retriable, waiting(stream)) == (False, [])
+
+
+async def test_the_descriptions_say_what_is_not_guaranteed(app: Any) -> None:
+    """A plan shows which guarantee ends here."""
+    channel, topic = app.channel(), app.topic("orders", "returns")
+    assert [thing.describe() for thing in (channel_source(channel), channel_source(topic))] == [
+        "faust.channel_source(channel) (not replayable, lost with the process)",
+        "faust.channel_source(topic orders,returns) (not replayable, at least once)",
+    ]
+    assert [channel_sink(channel).describe(), channel_sink(topic).describe()] == [
+        "faust.channel_sink(channel) (at least once)",
+        "faust.channel_sink(topic orders,returns) (at least once)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda app: channel_source("orders"), r"faust\.channel_source\('orders'\): pass app\.channel\(\)"),
+        (channel_sink, r"faust\.channel_sink\(.*\): pass app\.channel\(\)"),
+        (lambda app: channel_source(app.channel(), capacity=0), "capacity=0.*at least 1"),
+        (lambda app: channel_sink(app.channel(), max_in_flight=0), "max_in_flight=0.*at least 1"),
+    ],
+)
+async def test_wrong_arguments_are_refused(app: Any, make: Callable[[Any], Any], message: str) -> None:
+    """When the description is made, with what to pass instead."""
+    with pytest.raises(ValueError, match=message):
+        make(app)
+
+
+# ------------------------------------------------------------ whole jobs
+
+
+@pytest.fixture
+def crash_once() -> Iterator[Callable[[int], int]]:
+    """A function that raises the first time that it sees 5."""
+    seen: list[int] = []
+
+    def function(n: int) -> int:
+        if n == 5 and not seen:
+            seen.append(n)
+            raise RuntimeError("crash")
+        return n
+
+    yield function
+    assert seen == [5]
+
+
+async def test_a_job_between_two_channels_survives_its_own_restart(
+    app: Any, tmp_path: Path, crash_once: Callable[[int], int]
+) -> None:
+    """No event is lost or counted twice when the job fails and restores inside the process."""
+    numbers, totals = app.channel(), app.channel()
+    source, stream = channel_source(numbers, capacity=3), aiter(totals)
+    exact = memory.sink()
+    topology = Topology("restarts")
+    summed = (
+        topology.source("numbers", source)
+        .map(crash_once, name="crash")
+        .key_by(lambda n: n % 2, key_type=int)
+        .aggregate(name="totals", total=agg.sum(lambda n: n))
+    )
+    summed.sink("back", channel_sink(totals))
+    summed.map(lambda result: (result.key, result.total), name="pairs").sink("exact", exact)
+    config = RunConfig(
+        checkpoints=tmp_path / "state",
+        checkpoint_interval="10ms",
+        restart=restart.fixed_delay(1, "0ms"),
+        state_backend="dict",
+    )
+    async with start(topology, config) as job:
+        await send_all(numbers, range(10))
+        source.close()
+        await job.wait()
+    assert sorted(exact.values) == sorted(
+        [(0, 0), (0, 2), (0, 6), (0, 12), (0, 20), (1, 1), (1, 4), (1, 9), (1, 16), (1, 25)]
+    )
+    sent = [(result.key, result.total) for result in waiting(stream)]
+    assert set(sent) == set(exact.values)  # at least once: some may be there twice
+    assert list(source._held) == []
