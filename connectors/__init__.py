@@ -20,9 +20,9 @@ from .source import (
 )
 
 if TYPE_CHECKING:
-    from . import console, files, formats, generator, kafka, memory
+    from . import console, faust, files, formats, generator, kafka, memory
 
-_MODULES = frozenset({"console", "files", "formats", "generator", "kafka", "memory"})
+_MODULES = frozenset({"console", "faust", "files", "formats", "generator", "kafka", "memory"})
 
 
 def __getattr__(name: str) -> Any:
@@ -51,6 +51,7 @@ __all__ = [
     "SourceReader",
     "Split",
     "console",
+    "faust",
     "files",
     "formats",
     "generator",
