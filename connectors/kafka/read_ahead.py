@@ -147,9 +147,10 @@ class ReadAhead:
             records = records[bisect_left(records, position, key=_offset_of) :]
         if records and end is not None and records[-1].offset >= end:
             records = records[: bisect_left(records, end, key=_offset_of)]
-        self._records, self._given, self._behind = records, 0, packed.next_offset
+        self._records, self._given = records, 0
+        self._behind = packed.next_offset if end is None else min(packed.next_offset, end)
         if not records:
-            self.position = max(packed.next_offset, position or 0)
+            self.position = max(self._behind, position or 0)
         return packed.n_bytes
 
 

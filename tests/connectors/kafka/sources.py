@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,13 @@ async def read_all(source: Source[Any]) -> dict[str, list[Any]]:
     async with reading(source) as it:
         await it.to_the_end()
         return it.values
+
+
+def unused_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from tidegate.connectors import Lag, Rejected, SourceError, Split, formats, kafk
 from tidegate.connectors.kafka import Message
 from tidegate.engine.testing.connector_suites import SourceSuite
 
-from .sources import DEADLINE_S, LiveSourceContext, Patient, Transactions, produce, read_all, reading
+from .sources import DEADLINE_S, LiveSourceContext, Patient, Transactions, produce, read_all, reading, unused_port
 
 T0 = 1_700_000_000_000
 FOR_EVER = {"retention_ms": -1}
@@ -43,14 +42,6 @@ class TestContract(SourceSuite):
 
     def context(self) -> Any:
         return LiveSourceContext()
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 # ------------------------------------------------------------------------ start
@@ -463,12 +454,13 @@ async def test_a_topic_that_goes_away_is_named(kafka_servers, new_topic):
             await it.count(2)
 
 
-async def test_a_broker_that_is_not_there_is_waited_for_and_then_named(unused_port):
+async def test_a_broker_that_is_not_there_is_waited_for_and_then_named():
     """What it waits for, for how long, and what to look at."""
-    connection = kafka.Connection(f"127.0.0.1:{unused_port}", connect_timeout="300ms")
+    port = unused_port()
+    connection = kafka.Connection(f"127.0.0.1:{port}", connect_timeout="300ms")
     with pytest.raises(SourceError) as failed:
         await kafka.source(connection, "t", format=formats.json()).discover(LiveSourceContext(), frozenset())
-    assert str(failed.value).startswith(f"Kafka at 127.0.0.1:{unused_port} cannot be reached within 300ms: ")
+    assert str(failed.value).startswith(f"Kafka at 127.0.0.1:{port} cannot be reached within 300ms: ")
     assert str(failed.value).endswith("; check that it runs, the servers and the network")
     assert failed.value.retriable is True
 
