@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 from ...operators.time import Duration, duration_ms
 from .. import formats
 from ..formats.arrow_table import ArrowFormat, library
-from ..formats.format import Format, type_name
+from ..formats.format import Format, RegisteredFormat, type_name
 from ..sink import Committable, Guarantee, SinkContext, SinkError, SinkWriter
 from ..source import Offset, SourceContext, SourceReader, Split
 from .compression import SUFFIX_OF, Compression, checked, compression_of
@@ -236,6 +236,8 @@ def _lines(
 ) -> Files[Any]:
     if isinstance(format, ArrowFormat):
         raise ValueError("formats.arrow is not a format of lines: use files.arrow or files.parquet")
+    if isinstance(format, RegisteredFormat):
+        raise ValueError(f"{format.describe()} needs a schema registry, which files do without: leave registry= out")
     checked(compression)
     if on_damage not in ("fail", "stop"):
         raise ValueError(f'on_damage={on_damage!r}: "fail" or "stop"')

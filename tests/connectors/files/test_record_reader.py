@@ -363,3 +363,10 @@ def test_descriptions_name_path_and_type():
     assert files.lines("a.jsonl", formats.json(Row)).describe() == "files.lines('a.jsonl', json(Row))"
     assert files.csv("a.csv", Row).describe() == "files.csv('a.csv', Row)"
     assert files.text("a").describe() == "files.text('a')"
+
+
+def test_a_format_with_a_schema_registry_is_refused():
+    """Files have nobody who would fetch schemas; the message says what to leave out."""
+    format = formats.avro(schema={"type": "string"}, registry=formats.SchemaRegistry("http://localhost:1"))
+    with pytest.raises(ValueError, match=r"needs a schema registry.*leave registry= out"):
+        files.lines("in.avro", format)
