@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -372,7 +372,7 @@ class ChannelWriter:
     def __init__(self, sink: ChannelSink, context: SinkContext) -> None:
         self._sink = sink
         self._context = context
-        self._in_flight: deque[Awaitable[Any]] = deque()
+        self._in_flight: deque[asyncio.Future[Any]] = deque()
 
     async def open(self) -> None:
         conf = self._sink.channel.app.conf
@@ -392,7 +392,7 @@ class ChannelWriter:
             raise sink.error(
                 'timestamp="event_time", but the stream has no event time: give the source event_time=', retriable=False
             )
-        send, key_of, value_of, in_flight = sink.channel.send, sink.key_of, sink.value_of, self._in_flight
+        channel, key_of, value_of, in_flight = sink.channel, sink.key_of, sink.value_of, self._in_flight
         times: Iterable[float | None] = (
             [ms / 1000 for ms in batch.timestamps or ()] if sink.event_time else [None] * len(batch)
         )
@@ -400,8 +400,9 @@ class ChannelWriter:
             try:
                 key = None if key_of is None else key_of(record)
                 value = record if value_of is None else value_of(record)
-                # With force Faust does not put the send off until a source message is committed.
-                sent = await send(key=key, value=value, timestamp=time, force=True)
+                # What `channel.send` does, but for its putting the send off until a source message is committed.
+                sent = channel.as_future_message(key, value, timestamp=time)
+                await channel.publish_message(sent)
             except Exception as error:
                 wrong = isinstance(error, TypeError | ValueError | AttributeError | LookupError)
                 raise sink.error(f"a record cannot be sent: {_reason(error)}", retriable=not wrong) from error
@@ -417,11 +418,10 @@ class ChannelWriter:
 
     async def close(self) -> None:
         for sent in self._in_flight:
-            if isinstance(sent, asyncio.Future):
-                sent.add_done_callback(_seen)
+            sent.add_done_callback(_seen)
         self._in_flight.clear()
 
-    async def _confirm(self, sent: Awaitable[Any]) -> None:
+    async def _confirm(self, sent: asyncio.Future[Any]) -> None:
         try:
             await sent
         except Exception as error:
