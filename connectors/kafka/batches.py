@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
@@ -105,23 +105,27 @@ class Batches:
             self._add_to_one(rows.topic, count, keys or repeat(None, n), rows.values, now_ms)
             return
         growing = self._growing.setdefault(rows.topic, {})
-        columns: Iterator[tuple[Any, ...]] = zip(
-            keys or repeat(None, n), rows.values, rows.timestamps or repeat(now_ms, n), strict=False
-        )
-        headers = rows.headers or repeat(_NO_HEADERS, n)
-        where: Sequence[int | None] = partitions if partitions is not None else [None] * n
-        for (key, value, time), names, partition in zip(columns, headers, where, strict=False):
+        get = growing.get
+        for key, value, time, names, partition in zip(
+            keys or repeat(None, n),
+            rows.values,
+            rows.timestamps or repeat(now_ms, n),
+            rows.headers or repeat(_NO_HEADERS, n),
+            partitions or repeat(None, n),
+            strict=False,
+        ):
             if partition is None:
                 partition = self._sticky_partition(rows.topic, count)
-            batch = growing.get(partition)
-            if batch is None:
-                batch = growing[partition] = self._new(partition)
             if time is None:
                 time = now_ms
-            if batch.append(batch.count, time, key, value, list(names) if names else _NO_HEADERS) is None:
+            headers = list(names) if names else _NO_HEADERS
+            batch = get(partition)
+            if batch is None:
+                batch = growing[partition] = self._new(partition)
+            if batch.append(batch.count, time, key, value, headers) is None:
                 self._finish(rows.topic, batch)
                 batch = growing[partition] = self._new(partition)
-                batch.append(0, time, key, value, list(names) if names else _NO_HEADERS)
+                batch.append(0, time, key, value, headers)
             batch.count += 1
 
     def _add_to_one(self, topic: str, count: int, keys: Any, values: Sequence[bytes | None], now_ms: int) -> None:

@@ -26,7 +26,7 @@ _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
 _REQUEST_TIMEOUT_MS: Final = 30_000
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
-_TOPIC_TRIES: Final = 10
+_TOPIC_TRIES: Final = 6
 
 Sleep = Callable[[float], Awaitable[None]]
 

@@ -136,7 +136,7 @@ def sink(
     tokens_topic: str = "__tidegate_commits",
     linger: Duration = "5ms",
     batch_bytes: int = 256 * 1024,
-    buffer_bytes: int = 32 * 1024 * 1024,
+    buffer_bytes: int = 8 * 1024 * 1024,
     delivery_timeout: Duration = "2m",
 ) -> KafkaSink:
     """Write records to Kafka topics.

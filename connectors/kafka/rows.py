@@ -81,7 +81,7 @@ class RowMaker:
             raise SinkError(
                 'timestamp="event_time", but the stream has no event time: give the source event_time=', retriable=False
             )
-        if self._topic_of is None and not any(isinstance(value, Message) for value in values):
+        if self._topic_of is None and Message not in set(map(type, values)):
             return [await self._plain(self._only_topic(), values, timestamps)]
         groups: dict[str, list[int]] = {}
         for i, value in enumerate(values):

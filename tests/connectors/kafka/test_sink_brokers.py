@@ -1,0 +1,136 @@
+"""Brokers that die under the sink: it waits, goes on, and each record is there once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from tidegate.connectors import Committable, SinkError, formats, kafka
+from tidegate.connectors.kafka.kafka_sink import KafkaSink
+from tidegate.engine.testing.kafka import LocalKafka
+
+from .sinks import Asking, Batch, context, die, open_writer, until, values
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def one(kafka_servers: str) -> Iterator[LocalKafka]:
+    """A broker to kill."""
+    with LocalKafka() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def three(kafka_servers: str) -> Iterator[LocalKafka]:
+    """Three brokers, any of which may be killed."""
+    with LocalKafka(3) as cluster:
+        yield cluster
+
+
+def _make_topic(cluster: LocalKafka, partitions: int, replicas: int) -> str:
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": cluster.servers, "log_level": 3})
+    admin.create_topics([NewTopic("out", partitions, replicas)])["out"].result(30)
+    return "out"
+
+
+class Run:
+    """Writes and commits checkpoint after checkpoint, for as long as there is trouble and a little longer.
+
+    Attributes:
+        written: the numbers from 0 that were written.
+        checkpoints: how many were committed.
+    """
+
+    def __init__(self, sink: KafkaSink) -> None:
+        self.sink = sink
+        self.written = 0
+        self.checkpoints = 0
+        self.calm = False
+
+    async def through(self, *troubles: Callable[[], object]) -> None:
+        """Let each trouble happen, five checkpoints after the one before it."""
+
+        async def trouble() -> None:
+            for strike in troubles:
+                before = self.checkpoints
+                await until(lambda: self.checkpoints >= before + 5)  # noqa: B023
+                await asyncio.to_thread(strike)
+            self.calm = True
+
+        await asyncio.gather(self._write(), trouble())
+
+    async def _write(self) -> None:
+        its_context, left = context(), 5
+        writer = await open_writer(self.sink, its_context)
+        try:
+            while left:
+                left -= self.calm
+                for _ in range(10):
+                    await writer.write(Batch([{"n": self.written + i} for i in range(50)]))
+                    self.written += 50
+                    await asyncio.sleep(0)
+                prepared = await writer.prepare_commit(self.checkpoints + 1)
+                await self._commit(prepared)
+                self.checkpoints += 1
+        finally:
+            await writer.close()
+
+    async def _commit(self, prepared: list[Committable]) -> None:
+        while True:
+            try:
+                await self.sink.commit(context(), prepared)
+            except SinkError as error:
+                if not error.retriable:
+                    raise
+            else:
+                return
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+async def test_a_broker_that_is_killed_and_restarted_costs_time_only(one, delivery):
+    """What was on its way is sent again and dropped where it had arrived; the job does not even restart."""
+    topic = _make_topic(one, 2, 1)
+    connection = kafka.Connection(one.servers, connect_timeout="60s")
+    sink = kafka.sink(connection, topic, format=formats.json(), delivery=delivery)
+    await sink.recover(context(), None, [])
+
+    run = Run(sink)
+    await run.through(*[lambda: (one.kill(0), one.start(0))] * 2)
+    assert sorted(value["n"] for value in values(one.servers, topic)) == list(range(run.written))
+
+
+async def test_leaders_and_coordinators_move(three):
+    """Each of three brokers dies once, and with it leaders of partitions and the coordinator of the transactions."""
+    topic = _make_topic(three, 6, 3)
+    connection = kafka.Connection(three.servers, connect_timeout="60s")
+    sink = kafka.sink(connection, topic, format=formats.json())
+    await sink.recover(context(), None, [])
+
+    run = Run(sink)
+    steps = [partial(step, broker) for broker in range(3) for step in (three.kill, three.start)]
+    await run.through(*steps)
+    assert sorted(value["n"] for value in values(three.servers, topic)) == list(range(run.written))
+
+
+async def test_what_was_prepared_survives_the_broker(one):
+    """Writer and broker die; both come back; the transaction is committed."""
+    topic = _make_topic(one, 1, 1)
+    sink = kafka.sink(kafka.Connection(one.servers, connect_timeout="60s"), topic, format=formats.json())
+    await sink.recover(context(), None, [])
+    writer = await open_writer(sink, context())
+    await writer.write(Batch([{"n": 1}]))
+    prepared = await writer.prepare_commit(1)
+    await writer.write(Batch([{"n": 2}]))
+    await die(writer)
+    await asyncio.to_thread(one.kill, 0)
+    await asyncio.to_thread(one.start, 0)
+    await sink.recover(context(2), 1, prepared)
+    assert values(one.servers, topic) == [{"n": 1}]
+    async with Asking(one.servers) as asking:
+        states = await asking.transactions.list()
+    assert set(states.values()) == {"Empty"}
