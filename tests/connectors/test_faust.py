@@ -246,13 +246,14 @@ class Delivered:
         (self._subscription,) = app.topics
         app.topics.acking_topics.add("orders")
 
-    async def deliver(self, offset: int, payload: bytes, partition: int = 0) -> Any:
+    def message(self, offset: int, payload: bytes, partition: int = 0) -> Any:
         from faust.types.tuples import ConsumerMessage
 
         generation = self.app.consumer_generation_id
-        message = ConsumerMessage(
-            "orders", partition, offset, 1.0, 1, None, b"k", payload, None, generation_id=generation
-        )
+        return ConsumerMessage("orders", partition, offset, 1.0, 1, None, b"k", payload, None, generation_id=generation)
+
+    async def deliver(self, offset: int, payload: bytes, partition: int = 0) -> Any:
+        message = self.message(offset, payload, partition)
         message.incref()
         event = await self._subscription.decode(message, propagate=True)
         self._subscription.queue.put_nowait_enhanced(
@@ -323,6 +324,39 @@ async def test_undecodable_payloads_are_rejected_records(app: Any) -> None:
     assert [message.acked for message in messages] == [False, False, False]
     await reader.checkpointed({"faust": fetch.offset})
     assert [message.acked for message in messages] == [True, True, True]
+
+
+class InOrder(set[Any]):
+    """A set that is iterated over in a given order."""
+
+    def __init__(self, *items: Any) -> None:
+        super().__init__(items)
+        self._items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_an_agent_of_the_same_topic_sees_no_rejected_record(app: Any, ours_first: bool) -> None:
+    """Faust decodes once for subscribers of the same types; whoever comes first, the agent gets Faust's error, and the job
+    a rejected record."""
+    from faust.exceptions import ValueDecodeError
+    from faust.transport.conductor import ConductorCompiler
+    from faust.types import TP
+
+    orders = Delivered(app)
+    reader, _ = await opened(orders.source)
+    ours, agents = orders._subscription, orders.topic.clone(is_iterator=True)
+    channels = InOrder(ours, agents) if ours_first else InOrder(agents, ours)
+    deliver = ConductorCompiler().build(app.topics, TP("orders", 0), channels)
+    for offset, payload in enumerate((b"1", b"oops")):
+        await deliver(orders.message(offset, payload))
+    fetch = await reader.read("faust", 9)
+    assert (fetch.values, [bad.raw for bad in fetch.rejected]) == ([1], [b"oops"])
+    with pytest.raises(ValueDecodeError):
+        agents.queue.get_nowait()
+    assert waiting(agents) == [1]
 
 
 async def test_nothing_is_taken_while_partitions_move(app: Any) -> None:
