@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .sink import Committable, Guarantee, OutputLostError, Sink, SinkContext, SinkError, SinkWriter
+from .sink import Committable, Guarantee, OutputLostError, Redriven, Sink, SinkContext, SinkError, SinkWriter
 from .source import (
     ConnectorError,
     Fetch,
@@ -40,6 +40,7 @@ __all__ = [
     "Lag",
     "Offset",
     "OutputLostError",
+    "Redriven",
     "Rejected",
     "Sink",
     "SinkContext",
@@ -55,7 +56,6 @@ __all__ = [
     "files",
     "formats",
     "generator",
-    "kafka",
     "kafka",
     "memory",
 ]

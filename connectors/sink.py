@@ -14,6 +14,7 @@ The life of a checkpoint, seen from an exactly-once sink:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..operators.batch import Batch
@@ -119,7 +120,30 @@ class Sink(Protocol[T]):
         """What a plan shows. No credentials."""
         ...
 
-    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays.
+    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays. One that keeps
+    # dead letters may have `async def redrive(context, *, limit=None, send=True, tell) -> Redriven`: it sends the originals
+    # of the letters that came since the last time to where they were read, each once, and tells of its progress; without
+    # `send` it only looks.
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """What became of dead letters.
+
+    Attributes:
+        sent: originals that were sent again.
+        gone: letters whose originals are gone for good.
+        foreign: letters of records that were not read from where this sink could send them.
+    """
+
+    sent: int = 0
+    gone: int = 0
+    foreign: int = 0
+
+    @property
+    def letters(self) -> int:
+        """How many letters were looked at."""
+        return self.sent + self.gone + self.foreign
 
 
 class SinkError(ConnectorError):

@@ -108,6 +108,10 @@ class SourceContext(Protocol):
         """Wait by the engine's clock."""
         ...
 
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a counter exported with the source's metrics."""
+        ...
+
     def wake(self) -> None:
         """Tell the engine that a split may have records now. Callable from the event loop's thread only."""
         ...

@@ -17,12 +17,15 @@ from .message import Message
 from .starts import AtTime, Start, at_time
 
 if TYPE_CHECKING:
+    from .dead_letter_sink import DeadLetterSink, dead_letters
     from .kafka_sink import KafkaSink, sink
     from .kafka_source import KafkaSource, source
 
 _WHERE: Final[dict[str, str]] = {
+    "DeadLetterSink": "dead_letter_sink",
     "KafkaSink": "kafka_sink",
     "KafkaSource": "kafka_source",
+    "dead_letters": "dead_letter_sink",
     "sink": "kafka_sink",
     "source": "kafka_source",
 }
@@ -38,6 +41,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AtTime",
     "Connection",
+    "DeadLetterSink",
     "KafkaSink",
     "KafkaSource",
     "Message",
@@ -49,6 +53,7 @@ __all__ = [
     "Tls",
     "TokenProvider",
     "at_time",
+    "dead_letters",
     "sink",
     "source",
 ]

@@ -115,7 +115,7 @@ class KafkaReader(Generic[T]):
             raise self._failure
         records, n_bytes = partition.take(limit)
         if partition.skipped:
-            self._count("offsets_skipped", partition.skipped)
+            self._context.count("offsets_skipped", partition.skipped)
             partition.skipped = 0
         if n_bytes:
             fetcher.room(partition)
@@ -140,7 +140,7 @@ class KafkaReader(Generic[T]):
             tombstones=settings.tombstones,
         )
         if read.tombstones:
-            self._count("tombstones_skipped", read.tombstones)
+            self._context.count("tombstones_skipped", read.tombstones)
         return Fetch(
             read.values,
             position,
@@ -150,11 +150,6 @@ class KafkaReader(Generic[T]):
             n_bytes=n_bytes,
             end=finished,
         )
-
-    def _count(self, name: str, n: int) -> None:
-        count = getattr(self._context, "count", None)
-        if count is not None:
-            count(name, n)
 
     def lag(self, split_id: str) -> Lag | None:
         partition = self._partitions[split_id]

@@ -17,6 +17,7 @@ from typing import Any, Final
 _COMMANDS: Final = {
     "run": ("run", "app", "run a topology"),
     "replay": ("replay", "app", "run a topology again from a checkpoint, into other sinks"),
+    "redrive": ("redrive", "app", "send the originals of dead letters through the topology again"),
     "explain": ("explain", "app", "show the plan of a topology"),
     "status": ("steer", "status_app", "show how a running job is"),
     "savepoint": ("steer", "savepoint_app", "take a savepoint of a running job"),

@@ -16,6 +16,7 @@ class ManualSourceContext:
     Attributes:
         time_ms: what `now_ms` says.
         wakes: how often the reader called `wake`.
+        counts: what the source counted.
     """
 
     operator_id: str = "source"
@@ -25,6 +26,7 @@ class ManualSourceContext:
     attempt: int = 1
     time_ms: int = 0
     wakes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
     async def blocking(self, function: Callable[..., Any], *args: Any) -> Any:
         await asyncio.sleep(0)
@@ -36,6 +38,9 @@ class ManualSourceContext:
     async def sleep(self, seconds: float) -> None:
         self.time_ms += int(seconds * 1000)
         await asyncio.sleep(0)
+
+    def count(self, name: str, n: int = 1) -> None:
+        self.counts[name] += n
 
     def wake(self) -> None:
         self.wakes += 1
