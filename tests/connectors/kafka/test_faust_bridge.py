@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -372,3 +373,18 @@ async def test_nothing_is_lost_when_partitions_move_to_another_worker(
             sent += 20
         await until(lambda: seen[0] | seen[1] == set(range(sent)), "every message to be seen")
         done.set()
+
+
+async def test_the_example_gets_its_windows_back(kafka_servers: str, tmp_path: Path) -> None:
+    """It is a whole program, and prints the first minute of each shop."""
+    example = Path(__file__).parents[3] / "examples" / "faust_bridge.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(example),
+        env={**os.environ, "TIDEGATE_KAFKA": kafka_servers},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert out.decode().splitlines() == ["Oslo: 15.00 from 2 orders", "Turin: 7.50 from 1 orders"]
