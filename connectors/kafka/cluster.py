@@ -287,6 +287,8 @@ class Cluster:
             UnansweredError: as in `ask`.
         """
         replicas = min(3, len(self.brokers))
+        if replicas == 3:
+            config = {"min.insync.replicas": "2"} | config
         no_assignment: list[Any] = []
         wanted = (topic, 1, replicas, no_assignment, list(config.items()))
         code = wire.NOT_CONTROLLER

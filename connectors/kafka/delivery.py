@@ -68,7 +68,7 @@ class Delivery:
     Args:
         cluster: an open connection.
         transactions: for partitions that a transaction grows by.
-        spawn: starts a coroutine in the writer's task group.
+        spawn: runs a coroutine beside the writer; what it raises goes to `fail`.
         timeout_ms: how long a batch is tried.
         most_waiting_bytes: how much may wait before `room` waits.
         renew: gets a new producer id for a transaction that has nothing in it yet, when the broker forgot the old one.
@@ -187,7 +187,7 @@ class Delivery:
         for leader, batches in requests.items():
             for batch in batches:
                 self._busy.add((batch.topic, batch.partition))
-            self._spawn(self._guarded(self._send(transmission, leader, batches)))
+            self._spawn(self._send(transmission, leader, batches))
 
     async def _add(self, transmission: Transmission, places: list[Place]) -> None:
         """Make partitions part of the transaction; the first time, those of the transaction before it too."""
@@ -205,8 +205,6 @@ class Delivery:
                 await self._renew(transmission)
                 await self._transactions.add(transmission.transactional_id, transmission.producer, places)
             transmission.places.update(places)
-        except Exception as error:
-            self.fail(error)
         finally:
             self._adding = False
             self._changed.set()
@@ -216,8 +214,6 @@ class Delivery:
         try:
             await self._cluster.refresh()
             await self._sleep(_LEADERLESS_PAUSE_S)
-        except Exception as error:
-            self.fail(error)
         finally:
             self._looking = False
         now = asyncio.get_running_loop().time()
@@ -225,12 +221,6 @@ class Delivery:
             if place not in self._busy and self._cluster.leader(*place) is None and queue[0].deadline < now:
                 self.fail(self._given_up(queue[0], "it has no leader"))
         self._kick()
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            self.fail(error)
 
     async def _send(self, transmission: Transmission, leader: int, batches: list[FullBatch]) -> None:
         topics: dict[str, list[tuple[int, bytearray]]] = {}

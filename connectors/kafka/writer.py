@@ -35,7 +35,7 @@ class KafkaWriter:
         self._settings = settings
         self._context = context
         self.cluster = Cluster(settings.connection, context.sleep)
-        self.transactions = Transactions(self.cluster, context.sleep, settings.connection.connect_timeout_ms)
+        self.transactions = Transactions(self.cluster, context.sleep, settings.delivery_timeout_ms)
         self._rows = RowMaker(
             settings.topic,
             settings.format,
@@ -152,9 +152,18 @@ class KafkaWriter:
 
     # ------------------------------------------------------------------------- tasks
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, Started]) -> asyncio.Task[Started]:
+    def _spawn(self, coroutine: Coroutine[Any, Any, Started]) -> asyncio.Task[Started | None]:
+        """Run beside the writer. What fails there fails the writer at its next call, not the group."""
+
+        async def guarded() -> Started | None:
+            try:
+                return await coroutine
+            except Exception as error:
+                self._delivery.fail(error)
+                return None
+
         assert self._group is not None
-        task = self._group.create_task(coroutine)
+        task = self._group.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -214,14 +223,7 @@ class TransactionalWriter(KafkaWriter):
         """Have the next id ready before it is needed, so that a barrier waits for nothing but its own records."""
         self._spare = self._spawn(self._next_slot())
 
-    async def _next_slot(self) -> Slot | None:
-        try:
-            return await self._find_slot()
-        except Exception as error:
-            self._delivery.fail(error)
-            return None
-
-    async def _find_slot(self) -> Slot:
+    async def _next_slot(self) -> Slot:
         if self._slots.prepared:
             await self._look_at_prepared()
         slot = self._slots.reuse()
@@ -281,6 +283,8 @@ class TransactionalWriter(KafkaWriter):
         token = self._token(slot, checkpoint_id)
         self._delivery.put(token)
         await self._send_all()
+        slot = self._active  # it may have been had anew, with its first partition
+        assert slot is not None
         assert transmission.began is not None
         if token.offset < 0:
             raise SinkError(f"topic {token.topic!r}: the broker does not say where the commit token stands")

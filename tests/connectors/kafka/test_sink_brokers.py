@@ -134,3 +134,30 @@ async def test_what_was_prepared_survives_the_broker(one):
     async with Asking(one.servers) as asking:
         states = await asking.transactions.list()
     assert set(states.values()) == {"Empty"}
+
+
+async def test_an_id_that_the_broker_forgot_is_had_anew(kafka_servers):
+    """A writer that had nothing to write for longer than the broker remembers ids goes on as if nothing were."""
+    forgetful = {
+        "transactional.id.expiration.ms": "500",
+        "transaction.remove.expired.transaction.cleanup.interval.ms": "100",
+    }
+    with LocalKafka(settings=forgetful) as cluster:
+        topic = _make_topic(cluster, 1, 1)
+        sink = kafka.sink(cluster.servers, topic, format=formats.json())
+        await sink.recover(context(), None, [])
+        writer = await open_writer(sink, context())
+        expected = []
+        async with Asking(cluster.servers) as asking:
+            for checkpoint_id in range(1, 5):
+                async with asyncio.timeout(60):
+                    while True:
+                        if not await asking.transactions.list():
+                            break
+                        await asyncio.sleep(0.05)
+                await writer.write(Batch([{"n": checkpoint_id}]))
+                prepared = await writer.prepare_commit(checkpoint_id)
+                await sink.commit(context(), prepared)
+                expected.append({"n": checkpoint_id})
+        await writer.close()
+        assert values(cluster.servers, topic) == expected
