@@ -124,8 +124,6 @@ async def _reason(connection: Connection, settings: dict[str, Any]) -> str:
         raise SourceError(
             f"{where}: TLS fails: {error.reason or error}; check the tls setting", retriable=False
         ) from error
-    except ConnectorError as error:
-        raise SourceError(f"{where}: {error}", retriable=error.retriable) from error
     except (*UNANSWERED, ValueError) as error:
         return str(error) or type(error).__name__
     tried.close()

@@ -156,12 +156,18 @@ class OAuthBearer:
 
     def aiokafka_settings(self) -> dict[str, Any]:
         from aiokafka.abc import AbstractTokenProvider
+        from aiokafka.errors import KafkaConnectionError
 
         ask = self._token
 
         class Provider(AbstractTokenProvider):  # type: ignore[misc]  # the library has no types
             async def token(self) -> str:
-                return await ask()
+                try:
+                    return await ask()
+                except Exception as error:
+                    # The library takes its own errors only for a connection that failed and may be tried again.
+                    reason = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
+                    raise KafkaConnectionError(f"there is no token: {reason}") from error
 
         return {"sasl_oauth_token_provider": Provider()}
 

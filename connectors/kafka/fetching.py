@@ -155,12 +155,13 @@ class Fetcher:
                     continue
                 request = self._request(asked, _WAIT_MS if len(asked) == len(own) else _SHORT_WAIT_MS)
                 answer = await self._client.send(broker, request, group=_FETCHES)
+            except errors.IncompatibleBrokerVersion as error:
+                self._give_up_all(own, SourceError(f"broker {broker} is too old: {error}", retriable=False))
             except UNANSWERED as error:
                 _LOG.debug("no answer from broker %s: %r", broker, error)
                 self._lost(own)
             except SourceError as error:
-                for partition in own:
-                    self._give_up(partition, error)
+                self._give_up_all(own, error)
             else:
                 await self._take_in(asked, answer)
 
@@ -203,8 +204,7 @@ class Fetcher:
             try:
                 await self._find_anew(out_of_range)
             except SourceError as error:
-                for partition in out_of_range:
-                    self._give_up(partition, error)
+                self._give_up_all(out_of_range, error)
         if wake:
             self._context.wake()
 
@@ -246,6 +246,10 @@ class Fetcher:
     def _give_up(self, partition: ReadAhead, error: SourceError) -> None:
         partition.error = error
         self._context.wake()
+
+    def _give_up_all(self, partitions: Iterable[ReadAhead], error: SourceError) -> None:
+        for partition in partitions:
+            self._give_up(partition, error)
 
     # ---------------------------------------------------------------- offsets
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from tidegate.connectors import ConnectorError, kafka
 
 
@@ -117,6 +118,21 @@ async def test_a_token_comes_from_a_file_or_a_function(tmp_path: Path):
         settings = kafka.Connection("a:1", sasl=kafka.OAuthBearer(token)).aiokafka_settings()
         assert settings["sasl_mechanism"] == "OAUTHBEARER"
         assert await settings["sasl_oauth_token_provider"].token() == expected
+
+
+async def test_a_token_that_cannot_be_had_is_a_connection_that_failed(tmp_path: Path):
+    """It is tried again, with the reason."""
+
+    def broken() -> str:
+        raise OSError("the identity provider is away")
+
+    for token, reason in [
+        (broken, "there is no token: OSError: the identity provider is away"),
+        (f"file:{tmp_path}/missing", "missing: cannot be read: No such file"),
+    ]:
+        provider = kafka.OAuthBearer(token).aiokafka_settings()["sasl_oauth_token_provider"]
+        with pytest.raises(KafkaConnectionError, match=reason):
+            await provider.token()
 
 
 def test_librdkafka_is_told_when_a_token_expires():

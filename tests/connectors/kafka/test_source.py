@@ -13,6 +13,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions
 from tidegate.connectors import Lag, Rejected, SourceError, Split, formats, kafka
 from tidegate.connectors.kafka import Message
+from tidegate.connectors.kafka.read_ahead import FETCH_BYTES
 from tidegate.engine.testing.connector_suites import SourceSuite
 
 from .sources import DEADLINE_S, LiveSourceContext, Patient, Transactions, produce, read_all, reading, unused_port
@@ -351,6 +352,23 @@ async def test_the_engine_is_woken_when_records_arrive(kafka_servers, new_topic)
         async with asyncio.timeout(DEADLINE_S):
             await it.context.woken.wait()
         assert (await it.once(), it.all_values) == (1, [1])
+
+
+async def test_what_is_fetched_ahead_is_bounded(kafka_servers, new_topic):
+    """However much there is, and however slowly it is read; nothing is lost by it."""
+    topic = new_topic()
+    produce(kafka_servers, topic, (b"%08d" % n + b"x" * 1000 for n in range(20_000)), **{"linger.ms": 5})
+    async with reading(kafka.source(kafka_servers, topic, format=formats.raw())) as it:
+        ahead = it.reader._partitions[f"{topic}-0"]
+        async with asyncio.timeout(DEADLINE_S):
+            while not ahead.full:
+                await it.once(limit=0)
+        most = 0
+        while len(it.all_values) < 20_000:
+            await it.count(min(len(it.all_values) + 100, 20_000), limit=100)
+            most = max(most, ahead.n_bytes)
+        assert most < 2 * FETCH_BYTES + 1_000_000, "more than a fetch above the limit; batches end at a million bytes"
+        assert [int(value[:8]) for value in it.all_values] == list(range(20_000))
 
 
 async def test_the_group_is_told_the_offsets_of_checkpoints(kafka_servers, new_topic):

@@ -236,6 +236,17 @@ async def test_wrong_credentials_are_told_at_once_and_not_repeated(guarded, word
     assert "open sesame" not in str(failed.value)
 
 
+async def test_a_token_that_cannot_be_had_is_told(guarded):
+    """After `connect_timeout`: whoever gives tokens may be away for a while."""
+
+    async def broken() -> str:
+        raise OSError("the identity provider is away")
+
+    connection = kafka.Connection(guarded.servers, sasl=kafka.OAuthBearer(broken), connect_timeout="200ms")
+    with pytest.raises(SourceError, match="there is no token: OSError: the identity provider is away"):
+        await kafka.source(connection, "secret", format=formats.json()).discover(LiveSourceContext(), frozenset())
+
+
 async def test_a_topic_that_is_denied_is_named_with_the_right_that_is_missing(guarded, words):
     """When it cannot be seen, and when it can be seen and not read."""
     connection = kafka.Connection(guarded.servers, sasl=kafka.Plain("guest", "env:GUEST"))
