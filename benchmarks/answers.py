@@ -17,6 +17,10 @@ _WINDOW: Final = (
 )
 
 _ANSWERS: Final[dict[str, tuple[str, str]]] = {
+    "copy": (
+        "auction: 'BIGINT', bidder: 'BIGINT', price: 'BIGINT', date_time: 'BIGINT'",
+        "SELECT auction, bidder, price, date_time FROM {source}",
+    ),
     "stateless": (
         "auction: 'BIGINT', bidder: 'BIGINT', price: 'DOUBLE', date_time: 'BIGINT'",
         "SELECT auction, bidder, price * 0.908::DOUBLE AS price, date_time FROM {source} WHERE price > 1000",
@@ -64,6 +68,16 @@ def check(scenario: str, setup: Setup, side: str) -> None:
             f"{scenario}, {side}: the results are wrong: {len(missing)} rows are missing and {len(surplus)} are not in "
             f"the answer by DuckDB; {example}"
         )
+
+
+def totals(bids: Path) -> dict[str, int]:
+    """How many bids a file has, and the sum of their prices."""
+    import duckdb
+
+    with duckdb.connect() as database:
+        source = _BIDS.format(bids=_quoted(bids))
+        ((count, total),) = _rows(database, f"SELECT count(*), sum(price)::BIGINT FROM {source}")
+    return {"bids": count, "total": total}
 
 
 def _rows(database: Any, query: str) -> list[Any]:

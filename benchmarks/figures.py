@@ -24,25 +24,41 @@ def summarize(scenario: Scenario, events: int, repetitions: Sequence[Repetition]
         names = set.intersection(*[set(repetition[side]) for repetition in repetitions])
         for name in sorted(names):
             figures[f"{side}.{name}"] = median(repetition[side][name] for repetition in repetitions)
-        if scenario.reference is not None:
-            figures[f"{side}.events_per_s"] = events / figures[f"{side}.run_s"]
-            figures[f"{side}.cpu_s_per_million"] = figures[f"{side}.cpu_s"] * 1e6 / events
-    if scenario.reference is not None:
+        if scenario.references:
+            own = figures.get(f"{side}.events", events)
+            figures[f"{side}.events_per_s"] = own / figures[f"{side}.run_s"]
+            for figure in ("cpu_s", "broker_cpu_s"):
+                if f"{side}.{figure}" in figures:
+                    figures[f"{side}.{figure}_per_million"] = figures[f"{side}.{figure}"] * 1e6 / own
+    if scenario.references:
         measured = next(iter(scenario.sides))
         for name, figure in (("ratio", "run_s"), ("cpu_ratio", "cpu_s")):
-            ratios = paired_ratios(repetitions, measured, scenario.reference, figure)
+            ratios = paired_ratios(repetitions, measured, scenario.references, figure)
             figures |= {name: median(ratios), f"{name}_lowest": min(ratios), f"{name}_highest": max(ratios)}
     return figures
 
 
-def paired_ratios(repetitions: Sequence[Repetition], measured: str, reference: str, figure: str) -> list[float]:
-    """The speed of one side as a share of the reference's, in each repetition: the two ran one after the other, and a slow
-    minute of the machine was slow for both.
+def paired_ratios(
+    repetitions: Sequence[Repetition], measured: str, references: Sequence[str], figure: str
+) -> list[float]:
+    """The speed of one side as a share of the best reference's, in each repetition: they ran one after the other, and a
+    slow minute of the machine was slow for all. Sides that took another number of `events` are compared by record.
 
-    >>> paired_ratios([{"a": {"run_s": 4.0}, "b": {"run_s": 3.0}}], "a", "b", "run_s")
+    >>> paired_ratios([{"a": {"run_s": 4.0}, "b": {"run_s": 3.0}}], "a", ["b"], "run_s")
     [0.75]
     """
-    return [repetition[reference][figure] / repetition[measured][figure] for repetition in repetitions]
+    return [
+        min(_per_event(repetition, side, measured, figure) for side in references) / repetition[measured][figure]
+        for repetition in repetitions
+    ]
+
+
+def _per_event(repetition: Repetition, side: str, measured: str, figure: str) -> float:
+    """What a side would have measured for as many records as the measured one, if it did not take as many."""
+    own, other = repetition[side], repetition[measured]
+    if "events" not in own and "events" not in other:
+        return own[figure]
+    return own[figure] * other["events"] / own["events"]
 
 
 def spread(repetitions: Sequence[Repetition], side: str, figure: str) -> float:

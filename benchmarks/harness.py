@@ -9,20 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from .cores import measured_core
 from .data import bids_file
 from .figures import Repetition, spread, summarize
-from .scenario import BenchmarkError, Figures, Scenario, Setup, load
+from .scenario import BenchmarkError, Figures, Scenario, Setup, Tell, load
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATA: Final = ROOT / "bench-data"
 """Where bids are kept between runs, and where the sides work."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Outcome:
             "repeat": len(self.repetitions),
             "one_core": scenario.one_core,
             "load_before": self.load,
+            "note": scenario.note,
             "figures": self.figures,
             "spread": {side: spread(self.repetitions, side, "run_s") for side in scenario.sides},
             "wanted": [
@@ -85,20 +86,20 @@ def run_scenario(name: str, events: int | None, repeat: int | None, tell: Tell) 
     events = scenario.events if events is None else events
     repeat = scenario.repeat if repeat is None else repeat
     load_before = round(os.getloadavg()[0], 2)
-    bids = _bids(scenario, events, tell)
     repetitions: list[Repetition] = []
     first = 0 if scenario.warm_up else 1
-    for number in range(first, repeat + 1):
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=DATA) as work:
-            setup = Setup(events, bids, Path(work))
-            measured: dict[str, Figures] = {}
-            for side in scenario.sides:
-                tell(f"{name}: {'warm-up' if number == 0 else f'{number} of {repeat}'}, {side}")
-                measured[side] = run_side(name, side, setup)
-                if scenario.check is not None:
-                    scenario.check(setup, side)
-        if number > 0:
-            repetitions.append(measured)
+    with _prepared(name, scenario, events, tell) as shared:
+        for number in range(first, repeat + 1):
+            with _work(name) as work:
+                setup = replace(shared, work=work)
+                measured: dict[str, Figures] = {}
+                for side in scenario.sides:
+                    tell(f"{name}: {'warm-up' if number == 0 else f'{number} of {repeat}'}, {side}")
+                    measured[side] = run_side(name, side, setup)
+                    if scenario.check is not None:
+                        scenario.check(setup, side)
+            if number > 0:
+                repetitions.append(measured)
     return Outcome(name, events, repetitions, summarize(scenario, events, repetitions), load_before)
 
 
@@ -128,9 +129,11 @@ def side_command(name: str, side: str, setup: Setup, spawned_ns: int) -> list[st
     command = [sys.executable, "-m", f"{__package__}.measure", name, side]
     command += ["--events", str(setup.events), "--bids", str(setup.bids), "--work", str(setup.work)]
     command += ["--spawned-ns", str(spawned_ns)]
-    if load(name).one_core and hasattr(os, "sched_getaffinity"):
-        # The first core tends to have the interrupts.
-        command += ["--core", str(max(os.sched_getaffinity(0)))]
+    if setup.broker is not None:
+        command += ["--servers", setup.broker.servers, "--broker-pid", str(setup.broker.pid)]
+    core = measured_core()
+    if load(name).one_core and core is not None:
+        command += ["--core", str(core)]
     return command
 
 
@@ -149,18 +152,38 @@ def profile(names: Sequence[str], events: int | None, tell: Tell) -> list[Path]:
     for name in names:
         scenario = load(name)
         n_events = scenario.events if events is None else events
-        bids = _bids(scenario, n_events, tell)
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=DATA) as work:
+        with _prepared(name, scenario, n_events, tell) as shared, _work(name) as work:
             side = next(iter(scenario.sides))
             tell(f"{name}: profile, {side}")
             path = folder / f"{name}.speedscope.json"
             command = [str(recorder), "record", "--rate", "500", "--format", "speedscope", "--output", str(path), "--"]
-            command += side_command(name, side, Setup(n_events, bids, Path(work)), time.monotonic_ns())
+            command += side_command(name, side, replace(shared, work=work), time.monotonic_ns())
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not path.exists():
             raise BenchmarkError(f"{name}: py-spy wrote no profile: {done.stderr.strip()}")
         made.append(path)
     return made
+
+
+@contextmanager
+def _prepared(name: str, scenario: Scenario, events: int, tell: Tell) -> Iterator[Setup]:
+    """What all repetitions share; each has a folder of its own besides."""
+    with ExitStack() as stack:
+        setup = Setup(events, _bids(scenario, events, tell), DATA)
+        if scenario.needs_broker:
+            from .kafka_broker import running_broker
+
+            tell(f"{name}: starting a broker")
+            setup = replace(setup, broker=stack.enter_context(running_broker(name, one_core=scenario.one_core)))
+        if scenario.prepare is not None:
+            scenario.prepare(setup, tell)
+        yield setup
+
+
+@contextmanager
+def _work(name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=DATA) as work:
+        yield Path(work)
 
 
 def _bids(scenario: Scenario, events: int, tell: Tell) -> Path:

@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from .scenario import Setup, load
+from .scenario import Broker, Setup, load
 from .stopwatch import print_result
 
 
@@ -22,12 +22,15 @@ def main() -> None:
     parser.add_argument("--bids", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--spawned-ns", type=int, default=0)
+    parser.add_argument("--servers", help="of the Kafka broker, if one runs beside")
+    parser.add_argument("--broker-pid", type=int, default=0)
     parser.add_argument("--core", type=int, help="run on this core only")
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     scenario = load(given.scenario)
-    setup = Setup(given.events, given.bids, given.work, given.spawned_ns)
+    broker = Broker(given.servers, given.broker_pid) if given.servers else None
+    setup = Setup(given.events, given.bids, given.work, given.spawned_ns, broker)
     print_result(scenario.sides[given.side](setup))
 
 

@@ -16,7 +16,17 @@ from .scenario import Figures, load
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
-_LIBRARIES: Final = ("tidegate", "msgspec", "rocksdict", "obstore", "uvloop", "numpy", "duckdb")
+_LIBRARIES: Final = (
+    "tidegate",
+    "msgspec",
+    "rocksdict",
+    "obstore",
+    "uvloop",
+    "numpy",
+    "duckdb",
+    "aiokafka",
+    "confluent-kafka",
+)
 _UNITS: Final = {"_mb": " MB", "_ms": " ms", "_s": " s"}
 _SHOWN: Final = (
     "median_s",
@@ -27,9 +37,11 @@ _SHOWN: Final = (
     "p99_ms",
     "p999_ms",
     "worst_ms",
+    "since_due_p99_ms",
     "keys_per_s",
     "first_result_s",
     "checkpoints",
+    "cpu_s_per_million",
     "peak_rss_mb",
 )
 
@@ -106,15 +118,17 @@ def measured_lines(outcome: Outcome) -> Iterator[str]:
     """The figures of a scenario that matter, a line per side."""
     scenario, figures = load(outcome.name), outcome.figures
     for side in scenario.sides:
-        if scenario.reference is not None:
+        if scenario.references:
+            broker = figures.get(f"{side}.broker_cpu_s_per_million")
             yield (
                 f"{side}: {figures[f'{side}.events_per_s']:,.0f}/s, "
                 f"{figures[f'{side}.cpu_s_per_million']:.2f} CPU s per million, "
-                f"{figures[f'{side}.peak_rss_mb']:.0f} MB"
+                + (f"{broker:.2f} of the broker's, " if broker is not None else "")
+                + f"{figures[f'{side}.peak_rss_mb']:.0f} MB"
             )
         else:
             yield f"{side}: {', '.join(_told(figures, side))}"
-    if scenario.reference is not None:
+    if scenario.references:
         for name, how in (("ratio", "ratio"), ("cpu_ratio", "by CPU time")):
             yield f"{how} {figures[name]:.2f} ({figures[f'{name}_lowest']:.2f} to {figures[f'{name}_highest']:.2f})"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -17,6 +18,28 @@ class BenchmarkError(Exception):
 
 
 @dataclass(frozen=True)
+class Broker:
+    """A Kafka broker that runs beside the sides.
+
+    Attributes:
+        servers: what clients connect to.
+        pid: of its process.
+    """
+
+    servers: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its process has used so far; 0.0 where that cannot be known."""
+        try:
+            # Behind the name, which may hold anything, in brackets.
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
 class Setup:
     """What a side works on.
 
@@ -25,12 +48,25 @@ class Setup:
         bids: the file of bids; of no meaning for scenarios that make their own records.
         work: a folder for what the sides of one repetition write; it is shared by them and empty at first.
         spawned_ns: when this process was started, by the monotonic clock.
+        broker: the Kafka broker of scenarios that ask for one.
     """
 
     events: int
     bids: Path
     work: Path
     spawned_ns: int = 0
+    broker: Broker | None = None
+
+    @property
+    def kafka(self) -> Broker:
+        """The broker; only where the scenario asks for one."""
+        assert self.broker is not None
+        return self.broker
+
+    @property
+    def run_name(self) -> str:
+        """A name that no other repetition has: for topics, jobs and consumer groups."""
+        return self.work.name
 
     def output(self, side: str) -> Path:
         """Where a side puts its results."""
@@ -39,7 +75,11 @@ class Setup:
 
 Side = Callable[[Setup], Figures]
 """Does the work and gives what it measured. `run_s` and `cpu_s` are the time and the CPU time of the work alone, without
-imports and start-up."""
+imports and start-up. `events`, where it is among them, is how many records this side took, if not as many as the others:
+then rates are compared."""
+
+Tell = Callable[[str], None]
+"""Told what is being done."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +112,15 @@ class Scenario:
         title: what is measured, in one line.
         sides: what is run, in this order, in every repetition. The first is what the question is about.
         events: how many records, usually.
-        reference: the side that the first one is compared with: `ratio` is its time divided by the first one's.
+        reference: the side that the first one is compared with: `ratio` is its time per record divided by the first one's.
+            With several it is the fastest of them, in each repetition.
         check: looks at a side's results and raises `BenchmarkError` if they are wrong: a figure of wrong results counts
             for nothing. None where the sides check for themselves.
         wanted: what the figures should come to.
         killed: sides that end by killing their own process.
         reads_bids: whether the bids are needed.
+        needs_broker: whether a Kafka broker runs beside the sides.
+        prepare: makes what all repetitions share, such as topics with records in them.
         one_core: whether each process has one core only.
         repeat: repetitions, usually.
         warm_up: whether a repetition that does not count goes before.
@@ -87,18 +130,25 @@ class Scenario:
     title: str
     sides: Mapping[str, Side]
     events: int
-    reference: str | None = None
+    reference: str | tuple[str, ...] | None = None
     check: Callable[[Setup, str], None] | None = None
     wanted: tuple[Wanted, ...] = ()
     killed: frozenset[str] = field(default_factory=frozenset)
     reads_bids: bool = True
+    needs_broker: bool = False
+    prepare: Callable[[Setup, Tell], None] | None = None
     one_core: bool = True
     repeat: int = 5
     warm_up: bool = True
     note: str = ""
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The sides that the first one is compared with."""
+        return (self.reference,) if isinstance(self.reference, str) else self.reference or ()
 
-NAMES: Final = (
+
+USUAL: Final = (
     "stateless",
     "keyed-aggregate",
     "tumbling-window",
@@ -109,7 +159,33 @@ NAMES: Final = (
     "many-keys",
     "startup",
 )
-"""The names of all scenarios, in the order in which they run."""
+"""What runs when nothing is named, in this order."""
+
+KAFKA: Final = ("kafka-source", "kafka-sink", "kafka-stateless", "kafka-window", "kafka-latency")
+"""What runs when `kafka` is named: they need Java, and some of them fetch other engines."""
+
+NAMES: Final = USUAL + KAFKA
+"""The names of all scenarios."""
+
+
+def chosen(words: Sequence[str]) -> list[str]:
+    """The names of the scenarios that somebody asks for, by name or `kafka` for all of those; the usual ones when nothing
+    is asked for.
+
+    Raises:
+        BenchmarkError: there is none of such a name.
+
+    >>> chosen(["startup", "kafka"])[:2]
+    ['startup', 'kafka-source']
+    """
+    names: list[str] = []
+    for word in words:
+        if word not in ("kafka", *NAMES):
+            raise BenchmarkError(
+                f"there is no scenario {word!r}: use one of {', '.join(NAMES)}; kafka for all of Kafka's"
+            )
+        names += KAFKA if word == "kafka" else (word,)
+    return list(dict.fromkeys(names or USUAL))
 
 
 def load(name: str) -> Scenario:

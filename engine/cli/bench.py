@@ -23,7 +23,10 @@ _EXTRA = ("numpy", "duckdb")
 @app.command()
 def bench(
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Which; all if none is given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENARIO]...", help="Which; all but those of Kafka if none is given, kafka for these."
+        ),
     ] = None,
     *,
     events: Annotated[int | None, typer.Option("--events", min=1, help="Records, or keys, per measurement.")] = None,
@@ -44,7 +47,10 @@ def bench(
     """
     _find()
     registry: Any = importlib.import_module(f"{_FOLDER}.scenario")
-    chosen = _chosen(scenarios, registry.NAMES)
+    try:
+        chosen = registry.chosen(scenarios or (registry.NAMES if show else ()))
+    except registry.BenchmarkError as error:
+        raise UsageError(str(error)) from None
     if show:
         titles = {name: registry.load(name).title for name in chosen}
         if json:
@@ -101,13 +107,6 @@ def _find() -> None:
         "the benchmarks are not here: they are part of the repository and not of the installed package; "
         "run this in a checkout of it"
     )
-
-
-def _chosen(scenarios: list[str] | None, names: tuple[str, ...]) -> list[str]:
-    unknown = [name for name in scenarios or () if name not in names]
-    if unknown:
-        raise UsageError(f"there is no scenario {unknown[0]!r}: use one of {', '.join(names)}")
-    return list(scenarios or names)
 
 
 def _tell(what: str) -> None:

@@ -1,0 +1,82 @@
+"""aiokafka by hand: asyncio and Python, with the loops over bytes compiled."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..kafka_topics import PARTITIONS
+from ..scenario import Figures
+from ..stopwatch import Stopwatch
+
+LABEL: Final = "aiokafka"
+
+_BATCH: Final = 10_000
+_PENDING: Final = 10_000
+
+
+def read(servers: str, topic: str, count: int, type: type[Any], look: Callable[[list[Any]], None]) -> Figures:
+    """Read `count` records with `getmany`, the faster way of two, decode them and show them to `look`."""
+
+    async def run() -> Figures:
+        from aiokafka import AIOKafkaConsumer, TopicPartition
+
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_bytes=16 << 20,
+        )
+        decode = msgspec.json.Decoder(type).decode
+        async with consumer:
+            watch = Stopwatch()
+            consumer.assign([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+            seen = 0
+            while seen < count:
+                found = await consumer.getmany(timeout_ms=500, max_records=_BATCH)
+                for messages in found.values():
+                    values = [decode(message.value) for message in messages]
+                    seen += len(values)
+                    look(values)
+            return watch.read()
+
+    return _run(run)
+
+
+def write(servers: str, topic: str, values: Sequence[Any], key: Callable[[Any], bytes]) -> Figures:
+    """Encode values and write them with `send`, without losing or doubling any."""
+
+    async def run() -> Figures:
+        from aiokafka import AIOKafkaProducer
+
+        encode = msgspec.json.Encoder().encode
+        producer = AIOKafkaProducer(
+            bootstrap_servers=servers, enable_idempotence=True, max_batch_size=256 * 1024, linger_ms=5
+        )
+        async with producer:
+            await producer.partitions_for(topic)
+            watch = Stopwatch()
+            rest = iter(values)
+            while batch := list(itertools.islice(rest, _PENDING)):
+                sent = [await producer.send(topic, encode(value), key=key(value)) for value in batch]
+                await asyncio.gather(*sent)
+            return watch.read()
+
+    return _run(run)
+
+
+def _run(run: Callable[[], Any]) -> Figures:
+    """On the event loop that our engine takes where it is there."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        new_event_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        figures: Figures = runner.run(run())
+    return figures
