@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+OURS = [name for name in SERVICES if "build" in SERVICES[name]]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "tidegate.json").read_text())
 SCRAPE = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
 RULES = [
@@ -152,8 +153,8 @@ class TestCompose:
     """What `docker compose up` starts."""
 
     def test_everything_is_there(self):
-        """Kafka, the engine, Prometheus and Grafana."""
-        assert set(SERVICES) == {"kafka", "engine", "prometheus", "grafana"}
+        """Kafka with topics and somebody who writes to it, the engine, Prometheus and Grafana."""
+        assert set(SERVICES) == {"kafka", "topics", "orders", "engine", "prometheus", "grafana"}
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_every_file_that_is_mounted_exists(self, service):
@@ -169,9 +170,9 @@ class TestCompose:
     @pytest.mark.parametrize("service", SERVICES)
     def test_nothing_listens_to_other_machines(self, service):
         """Published ports are those of the loopback interface."""
-        assert [port for port in SERVICES[service]["ports"] if not port.startswith("127.0.0.1:")] == []
+        assert [port for port in SERVICES[service].get("ports", []) if not port.startswith("127.0.0.1:")] == []
 
-    @pytest.mark.parametrize("service", [name for name in SERVICES if "build" not in SERVICES[name]])
+    @pytest.mark.parametrize("service", [name for name in SERVICES if name not in OURS])
     def test_images_have_a_version(self, service):
         """What worked once works again."""
         assert re.search(r":v?\d+\.\d+\.\d+$", SERVICES[service]["image"])
@@ -186,7 +187,7 @@ class TestCompose:
         addresses = dict(listener.split("://") for listener in told.split(","))
         (published,) = SERVICES["kafka"]["ports"]
         assert addresses["HOST"] == f"localhost:{published.split(':')[1]}"
-        assert addresses["CONTAINERS"] == SERVICES["engine"]["environment"]["KAFKA_SERVERS"]
+        assert {SERVICES[name]["environment"]["KAFKA_SERVERS"] for name in OURS} == {addresses["CONTAINERS"]}
 
     def test_the_engine_is_told_settings_that_it_has(self):
         """In the image and in the compose file."""
@@ -200,6 +201,19 @@ class TestCompose:
         (default,) = re.findall(r"\$\{TOPOLOGY:-([\w.]+)\}", topology)
         assert command == "run"
         assert (_mounts("engine")["/app"] / default).is_file()
+
+    def test_the_programs_around_it_are_there(self):
+        """Those that make the topics and write the orders."""
+        assert SERVICES["orders"]["command"][0] == "run"
+        assert SERVICES["topics"]["entrypoint"][0] == "python"
+        assert (_mounts("orders")["/app"] / SERVICES["orders"]["command"][1]).is_file()
+        assert (_mounts("topics")["/app"] / SERVICES["topics"]["entrypoint"][1]).is_file()
+
+    def test_nobody_reads_or_writes_before_there_are_topics(self):
+        """A topic that is made on demand would have other partitions."""
+        ready = {"topics": {"condition": "service_completed_successfully"}}
+        assert [SERVICES[name]["depends_on"] for name in ("orders", "engine")] == [ready, ready]
+        assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
 
     def test_prometheus_scrapes_the_port_that_the_engine_serves(self):
         """And reads the rules that are mounted beside its configuration."""
