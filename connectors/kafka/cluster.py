@@ -133,7 +133,10 @@ class Cluster:
         group = ConnectionGroup.COORDINATION if coordination else ConnectionGroup.DEFAULT
         try:
             return await self._client.send(broker, request, group=group)
-        except (errors.IncompatibleBrokerVersion, NotImplementedError) as error:
+        except (
+            errors.IncompatibleBrokerVersion,
+            RuntimeError,
+        ) as error:  # a version it does not know is a RuntimeError
             raise SinkError(
                 f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer",
                 retriable=False,

@@ -166,6 +166,7 @@ class KafkaWriter:
         task = self._group.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # it may have been cancelled before it began
         return task
 
     async def close(self) -> None:
