@@ -403,11 +403,18 @@ class SourceSubtask:
             await self.chain.flush(arrived)
 
     async def _check_idle(self, now: float) -> None:
-        """Splits that have had nothing for `idle_timeout` leave the minimum; when all have, time itself moves it."""
-        idle_ms = self._watermarks.idle_timeout_ms
-        if idle_ms is None or self._bounded or self.draining:
+        """Splits that have had nothing for `idle_timeout` leave the minimum; when all have, time itself moves it. A subtask
+        that has none to read is idle from the start: the others do not wait for it."""
+        if self.draining or self._ended:
             return
+        idle_ms = self._watermarks.idle_timeout_ms
         waiting = [progress for progress in self.splits.values() if not progress.ended]
+        if not waiting:
+            self._tell_idle()
+            await self.chain.flush(now)
+            return
+        if idle_ms is None or self._bounded:
+            return
         for progress in waiting:
             if not progress.idle and (now - progress.last_record) * 1000 >= idle_ms:
                 progress.idle = progress.measures.idle = True
@@ -418,11 +425,14 @@ class SourceSubtask:
                 for progress in waiting:
                     progress.watermark.pass_time(passed_ms)
                 self._idle_since = since + passed_ms / 1000
-            if not self._told_idle:
-                self._told_idle = True
-                for target in (*self._targets, *self._failed_targets):
-                    target.idle()
+            self._tell_idle()
         await self._raise_watermark(now)
+
+    def _tell_idle(self) -> None:
+        if not self._told_idle:
+            self._told_idle = True
+            for target in (*self._targets, *self._failed_targets):
+                target.idle()
 
     async def _barrier(self, barrier: Barrier) -> None:
         positions = {split_id: progress.position() for split_id, progress in self.splits.items()}

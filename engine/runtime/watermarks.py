@@ -86,10 +86,10 @@ class SplitWatermark:
 
 def lowest(watermarks: Iterable[tuple[int, bool]]) -> int:
     """The watermark of several inputs, each (watermark, idle): the lowest of those that are not idle; when all are, the
-    lowest of all, which moves on with the clock at its source. `MIN_WATERMARK` when there are none."""
+    lowest of those that have one, which moves on with the clock at its source. `MIN_WATERMARK` when there are none."""
     pairs = list(watermarks)
     active = [watermark for watermark, idle in pairs if not idle]
-    return min(active or [watermark for watermark, _ in pairs], default=MIN_WATERMARK)
+    return min(active or [mark for mark, _ in pairs if mark != MIN_WATERMARK], default=MIN_WATERMARK)
 
 
 class InputWatermarks:

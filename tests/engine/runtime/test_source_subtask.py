@@ -26,9 +26,9 @@ def _windows(source: Any, sink: Any, idle_timeout: str | None = "5s", **settings
 
 
 @asynccontextmanager
-async def _begun(topology: Topology, clock: ManualClock) -> AsyncIterator[Job]:
+async def _begun(topology: Topology, clock: ManualClock, **settings: Any) -> AsyncIterator[Job]:
     """The job once it runs. No thread is in play, so time moves for nobody but the engine."""
-    config = RunConfig(state_backend="dict")
+    config = RunConfig(state_backend="dict", **settings)
     async with start(topology, config, clock=clock, executor=InlineExecutor()) as job:
         await job.began.wait()
         yield job
@@ -75,6 +75,30 @@ async def test_when_all_splits_are_idle_time_itself_closes_windows():
     clock, out = ManualClock(0), memory.channel()
     source = ScriptedSource([500, 1500], bounded=False)
     async with _begun(_windows(source, out), clock) as job:
+        assert await _until(clock, out, 2) == [(0, 1), (1000, 1)]
+        await job.cancel()
+
+
+class _FindsMore(ScriptedSource[int]):
+    """A source that may have more splits at any time."""
+
+    finds_splits = True
+
+
+async def test_a_subtask_without_splits_holds_no_windows_back():
+    """More subtasks than splits: those that have nothing to read do not stop the time of the others, whatever the idle
+    timeout."""
+    clock, out = ManualClock(0), memory.channel()
+    source = _FindsMore([500, 1500, 2500], bounded=False)
+    async with _begun(_windows(source, out, None), clock, parallelism=3) as job:
+        assert await _until(clock, out, 2) == [(0, 1), (1000, 1)]
+        await job.cancel()
+
+
+async def test_time_itself_closes_windows_beside_a_subtask_without_splits():
+    """What has never had a record does not hold back what moves on with the clock."""
+    clock, out = ManualClock(0), memory.channel()
+    async with _begun(_windows(_FindsMore([500, 1500], bounded=False), out), clock, parallelism=3) as job:
         assert await _until(clock, out, 2) == [(0, 1), (1000, 1)]
         await job.cancel()
 

@@ -75,9 +75,11 @@ def test_time_moves_only_a_watermark_that_there_is():
 
 
 def test_the_lowest_active_input_counts():
-    """Idle inputs are left out; when all are idle, the lowest of all counts."""
+    """Idle inputs are left out; when all are idle, the lowest that there is counts."""
     assert lowest([(5, False), (3, True), (9, False)]) == 5
     assert lowest([(5, True), (3, True)]) == 3
+    assert lowest([(5, True), (MIN_WATERMARK, True)]) == 5
+    assert lowest([(5, True), (MIN_WATERMARK, False)]) == MIN_WATERMARK
     assert lowest([]) == MIN_WATERMARK
 
 
