@@ -124,6 +124,8 @@ class Sink(Protocol[T]):
     # dead letters may have `async def redrive(context, *, limit=None, send=True, tell) -> Redriven`: it sends the originals
     # of the letters that came since the last time to where they were read, each once, and tells of its progress; without
     # `send` it only looks.
+    # One may have `async def verify(context, committables)`, which raises `OutputLostError` as `recover` would and changes
+    # nothing: where a checkpoint has output of several sinks, all are asked before the first of them commits.
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ class KafkaSink:
             async with self._recovery(context) as recovery:
                 await recovery.commit(committables)
 
+    async def verify(self, context: SinkContext, committables: Sequence[Committable]) -> None:
+        """Raise `OutputLostError` when some of it can never be committed; nothing is changed."""
+        async with self._recovery(context) as recovery:
+            await recovery.verify(committables)
+
     async def recover(
         self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
     ) -> None:

@@ -129,14 +129,35 @@ class Recovery:
             if lost:
                 raise _lost(lost, partly=len(lost) < len(prepared))
 
+    async def verify(self, committables: Sequence[Committable]) -> None:
+        """Look whether all is committed or can be, and change nothing.
+
+        Raises:
+            OutputLostError: one can never be committed.
+        """
+        await self._still_open([Prepared.of(committable) for committable in committables])
+
     async def _commit_whole(self, prepared: Sequence[Prepared]) -> None:
         """Commit all or, when one is gone and none is visible, none.
 
         Raises:
             OutputLostError: one can never be committed.
         """
+        open_ = await self._still_open(prepared)
+        ended = await self._each(open_)
+        gone = [it for it, end in zip(open_, ended, strict=True) if end is Ended.UNKNOWN]
+        gone = [it for it in gone if not await self._was_committed(it)]
+        if gone:
+            raise _lost(gone, partly=len(gone) < len(prepared))
+
+    async def _still_open(self, prepared: Sequence[Prepared]) -> list[Prepared]:
+        """Those that wait for their commit; all others are committed.
+
+        Raises:
+            OutputLostError: one can never be committed.
+        """
         if not prepared:
-            return
+            return []
         described = await self._transactions.describe([it.tid for it in prepared])
         states = {it.tid: _state(described.get(it.tid), it.producer) for it in prepared}
         open_ = [it for it in prepared if states[it.tid] in ("Ongoing", "PrepareCommit")]
@@ -145,11 +166,7 @@ class Recovery:
         if lost:
             untouched = [it for it in open_ if states[it.tid] == "Ongoing"]
             raise _lost(lost, partly=len(lost) + len(untouched) < len(prepared))
-        ended = await self._each(open_)
-        gone = [it for it, end in zip(open_, ended, strict=True) if end is Ended.UNKNOWN]
-        gone = [it for it in gone if not await self._was_committed(it)]
-        if gone:
-            raise _lost(gone, partly=len(gone) < len(prepared))
+        return open_
 
     async def _each(self, prepared: Sequence[Prepared]) -> list[Ended]:
         limit = asyncio.Semaphore(_AT_ONCE)
@@ -218,7 +235,8 @@ class Recovery:
         raise SinkError(
             f"output of checkpoint {newer} of this job (transactional prefix {self._prefix!r}) is visible in Kafka and cannot "
             f"be taken back: starting from {start} would write it again. Restore checkpoint {newer} or newer; or set "
-            "allow_repeats; or begin anew under another job name or transactional_prefix"
+            "allow_repeats; or begin anew under another job name or transactional_prefix",
+            retriable=False,
         )
 
     async def _fence(self, history: History, *, from_nothing: bool) -> None:

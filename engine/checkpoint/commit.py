@@ -52,10 +52,11 @@ class Committer:
         while True:
             try:
                 await committing.sink.commit(committing.context, committables)
+            except OutputLostError as error:
+                lost = error
+                break
             except Exception as error:
                 tries += 1
-                if isinstance(error, OutputLostError):
-                    raise CommitError(f"sink {sink!r} could not commit: {error}") from error
                 hopeless = not (isinstance(error, ConnectorError) and error.retriable)
                 if hopeless or (self._retry_limit is not None and tries > self._retry_limit):
                     raise CommitError(
@@ -67,3 +68,6 @@ class Committer:
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
             else:
                 return
+        # A restart passes over the checkpoint; where a part of it is visible, with the user's leave only.
+        cause = OutputLostError(str(lost)) if committing.context.allow_repeats else lost
+        raise CommitError(f"sink {sink!r} could not commit: {lost}") from cause

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
-from ...connectors.sink import OutputLostError, Sink
+from ...connectors.sink import OutputLostError, Sink, SinkError
 from ...connectors.source import Source, SourceError
 from .. import state
 from ..checkpoint.assembly import JobFacts, StatefulOperator
@@ -221,14 +221,27 @@ class Attempt:
                         "would write that part again: to accept this, set allow_repeats"
                     ) from error
                 problems.setdefault(own.checkpoint_id, []).append(f"its output is lost: {error}")
+            except SinkError as error:
+                if not problems or own is None:
+                    raise
+                passed_over = "; ".join(f"checkpoint {n}: {', '.join(why)}" for n, why in problems.items())
+                raise CommitError(f"{own.title} cannot stand in for a newer one ({passed_over}): {error}") from error
             else:
                 return restored
 
     async def _recover_sinks(self, sinks: dict[str, CommittingSink], manifest: Manifest | None) -> None:
+        committables = (
+            {} if manifest is None else {name: found for name, found in manifest.committables.items() if found}
+        )
+        if len(committables) > 1:
+            # What is lost is found before any of it becomes visible: then nothing is written twice.
+            for name, found in sinks.items():
+                verify = getattr(found.sink, "verify", None)
+                if verify is not None and name in committables:
+                    await verify(found.context, committables[name])
+        checkpoint_id = None if manifest is None else manifest.checkpoint_id
         for name, found in sinks.items():
-            committables = [] if manifest is None else manifest.committables.get(name, [])
-            checkpoint_id = None if manifest is None else manifest.checkpoint_id
-            await found.sink.recover(found.context, checkpoint_id, committables)
+            await found.sink.recover(found.context, checkpoint_id, committables.get(name, []))
 
     def _facts(self) -> JobFacts:
         topology = self._plan.topology

@@ -292,6 +292,27 @@ async def test_nothing_is_committed_when_a_part_of_it_is_gone(setting):
     assert setting.seen() == []
 
 
+async def test_to_ask_what_is_lost_changes_nothing(setting):
+    """Neither where all can be committed, nor where a part is gone."""
+    await setting.sink().recover(context(parallelism=2), None, [])
+    writers = [await open_writer(setting.sink(), context(subtask=n, parallelism=2)) for n in (0, 1)]
+    prepared = [c for n, writer in enumerate(writers) for c in await write_and_prepare(writer, _records(n), 1)]
+    for writer in writers:
+        await die(writer)
+    await setting.sink().verify(context(2, parallelism=2), prepared)
+    before = await setting.states()
+    assert [before[it["tid"].removeprefix(setting.topic)] for it in prepared] == ["Ongoing", "Ongoing"]
+    await setting.fence(prepared[1]["tid"])
+    before = await setting.states()
+    with pytest.raises(OutputLostError) as failure:
+        await setting.sink().verify(context(2, parallelism=2), prepared)
+    assert failure.value.partly is False
+    assert await setting.states() == before
+    await setting.sink().commit(context(2, parallelism=2), prepared[:1])
+    await setting.sink().verify(context(2, parallelism=2), prepared[:1])
+    assert setting.seen() == [0]
+
+
 async def test_it_is_said_when_a_part_of_the_output_is_visible(setting):
     """One subtask's output was committed, the other's is gone: a replay would double the first."""
     await setting.sink().recover(context(parallelism=2), None, [])
@@ -317,8 +338,9 @@ async def test_a_second_copy_with_a_store_of_its_own_is_refused_and_the_first_go
     first = await open_writer(setting.sink(), context())
     await setting.sink().commit(context(), await write_and_prepare(first, _records(1), 1))
     await first.write(Batch(_records(2)))
-    with pytest.raises(SinkError, match="starting from nothing would write it again"):
+    with pytest.raises(SinkError, match="starting from nothing would write it again") as failure:
         await setting.sink().recover(context(), None, [])
+    assert failure.value.retriable is False
     await setting.sink().commit(context(), await first.prepare_commit(2))
     await first.close()
     assert setting.seen() == [1, 2]

@@ -1,7 +1,7 @@
 """From a checkpoint to what the subtasks start from."""
 
 import pytest
-from tidegate.connectors import OutputLostError, files, formats
+from tidegate.connectors import OutputLostError, SinkError, files, formats
 from tidegate.engine import CheckpointError, CommitError, JobError, RunConfig, Topology, restart, run
 from tidegate.engine.testing import BARRIER, ScriptedSource, run_script
 
@@ -133,6 +133,80 @@ async def test_output_that_is_lost_in_part_stops_the_job(tmp_path):
     assert [value for found in ledger.visible for value in found["values"]] == [1, 2]
     await _through_ledger(tmp_path, ledger, allow_repeats=True)
     assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_output_that_is_lost_in_part_while_the_job_runs_is_repeated_where_that_is_allowed(tmp_path):
+    """The job restarts by itself, as it does when all is lost."""
+    ledger = Ledger(lose_commit=2, partly=True)
+    events = await _through_ledger(tmp_path, ledger, allow_repeats=True)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3, 4, 5, 6]
+    assert [facts["restored_from"] for name, facts in events if name == "job_running"] == [None, 1]
+
+
+class CarefulLedger(Ledger):
+    """It can be asked what is lost; and refuses to go back behind what is visible."""
+
+    asked = 0
+
+    async def verify(self, context, committables):
+        self.asked += 1
+        if any(found in self.lost for found in committables):
+            raise OutputLostError("the ledger forgot it")
+
+    async def recover(self, context, checkpoint_id, committables):
+        await super().recover(context, checkpoint_id, committables)
+        if any(found["checkpoint"] > (checkpoint_id or 0) for found in self.visible):
+            raise SinkError(f"what is newer than {checkpoint_id} is visible", retriable=False)
+
+
+async def _through_two(folder, first, second):
+    """One record before and one after a checkpoint into two ledgers; what the job told."""
+    source = ScriptedSource([1, BARRIER, 2])
+    topology = Topology("ledgers")
+    stream = topology.source("numbers", source)
+    stream.sink("first", first)
+    stream.sink("second", second)
+    events = []
+    config = RunConfig(checkpoints=folder, checkpoint_interval="1h", restart=restart.fixed_delay(2, "0ms"))
+    await run_script(topology, source, config, on_event=lambda name, facts: events.append((name, facts)))
+    return events
+
+
+class Unreachable(CarefulLedger):
+    """The outside world cannot be reached once, when it is to commit."""
+
+    async def commit(self, context, committables):
+        self._commits += 1
+        if self._commits == self._lose_commit:
+            raise SinkError("gone for a walk", retriable=False)
+        self._take(committables)
+
+
+async def test_no_sink_commits_what_another_one_has_lost(tmp_path):
+    """With output of two sinks in a checkpoint both are asked first: one lost it, so the other leaves it invisible too."""
+    first, second = Unreachable(lose_commit=2), CarefulLedger(lose_commit=0)
+    with pytest.raises(CommitError, match="gone for a walk"):
+        await _through_two(tmp_path, first, second)
+    second.lost.append({"checkpoint": 2, "values": [2]})
+    events = await _through_two(tmp_path, first, second)
+    assert first.recovered == [None, 1]
+    for ledger in (first, second):
+        assert ledger.visible == [{"checkpoint": 1, "values": [1]}, {"checkpoint": 3, "values": [2]}]
+    assert [facts["restored_from"] for name, facts in events if name == "job_running"] == [1]
+
+
+async def test_a_checkpoint_that_cannot_stand_in_for_a_lost_one_says_for_which(tmp_path):
+    """One sink had committed, the other lost its part: the refusal of the first names what was passed over, and why."""
+    first, second = CarefulLedger(lose_commit=0), Unreachable(lose_commit=2)
+    with pytest.raises(CommitError, match="gone for a walk"):
+        await _through_two(tmp_path, first, second)
+    second.lost.append({"checkpoint": 2, "values": [2]})
+    with pytest.raises(CommitError) as failure:
+        await _through_two(tmp_path, first, second)
+    assert str(failure.value) == (
+        "checkpoint 1 cannot stand in for a newer one (checkpoint 2: its output is lost: the ledger forgot it): "
+        "what is newer than 1 is visible"
+    )
 
 
 async def test_when_the_only_checkpoint_lost_its_output_nothing_is_started_by_itself(tmp_path):
