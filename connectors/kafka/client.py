@@ -11,6 +11,7 @@ from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.util import create_task
 
 from ..source import ConnectorError, SourceContext, SourceError
 from .connection import Connection
@@ -28,7 +29,42 @@ UNANSWERED: Final = (errors.KafkaError, OSError, asyncio.TimeoutError)
 
 class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
     """A client for one event loop. Asking it for a topic does not make the topic, and when none of the brokers that it
-    knows answers, it goes back to the servers it was given."""
+    knows answers, it goes back to the servers it was given.
+
+    Args:
+        settings: of `Connection.aiokafka_settings`.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(request_timeout_ms=_REQUEST_TIMEOUT_MS, **settings)
+        self._sync_task: Any = None
+        self._options = {name: value for name, value in settings.items() if name != "bootstrap_servers"}
+
+    async def bootstrap(self) -> None:
+        """Learn from one of the servers which brokers there are. Unlike the library's own it says why it could not, and
+        leaves no connection behind when it is cancelled.
+
+        Raises:
+            KafkaError, OSError, asyncio.TimeoutError, ValueError: of the last server that was tried.
+        """
+        last: BaseException = errors.NoBrokersAvailable()
+        for host, port, _ in self.hosts:
+            try:
+                tried = await create_conn(host, port, request_timeout_ms=_REQUEST_TIMEOUT_MS, **self._options)
+                try:
+                    answer = await tried.send(MetadataRequest([], False))
+                finally:
+                    tried.close()
+            except (*UNANSWERED, ValueError) as error:
+                last = error
+                continue
+            if answer.brokers:
+                self.cluster.update_metadata(answer)
+                # The library's own asyncio task, begun as the library does; `close` ends it.
+                if self._sync_task is None:
+                    self._sync_task = create_task(self._md_synchronizer())
+                return
+        raise last
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         request = MetadataRequest(None if topics is None else list(topics), False)
@@ -36,7 +72,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
             if not known:
                 try:
                     await self.bootstrap()
-                except UNANSWERED:
+                except (*UNANSWERED, ValueError) as error:
+                    _LOG.debug("no answer from any server: %s", error)
                     return False
             for broker in self.cluster.brokers():
                 connection = await self._get_conn(broker.nodeId)
@@ -77,54 +114,47 @@ async def connect(connection: Connection, context: SourceContext) -> Client:
         settings = connection.aiokafka_settings()
     except ConnectorError as error:
         raise SourceError(f"Kafka at {connection.servers}: {error}", retriable=error.retriable) from error
+    where = f"Kafka at {connection.servers}"
     waited_s, pause, told = 0.0, _FIRST_PAUSE_S, False
     began_ms = context.now_ms()
     while True:
-        client = Client(request_timeout_ms=_REQUEST_TIMEOUT_MS, **settings)
+        client = Client(settings)
         try:
             await client.bootstrap()
-        except UNANSWERED as error:
+        except (*UNANSWERED, ValueError) as error:
             await client.close()
-            reason = await _reason(connection, settings) or str(error)
+            _refuse(where, error)
+            reason = str(error) or type(error).__name__
+            waited_s = max(waited_s, (context.now_ms() - began_ms) / 1000)
+            if waited_s + pause > connection.connect_timeout_ms / 1000:
+                raise SourceError(
+                    f"{where} cannot be reached within {connection.connect_timeout}: {reason}; "
+                    "check that it runs, the servers and the network"
+                ) from error
         except BaseException:
             await client.close()
             raise
         else:
             return client
-        waited_s = max(waited_s, (context.now_ms() - began_ms) / 1000)
-        if waited_s + pause > connection.connect_timeout_ms / 1000:
-            raise SourceError(
-                f"Kafka at {connection.servers} cannot be reached within {connection.connect_timeout}: {reason}; "
-                "check that it runs, the servers and the network"
-            )
         if not told:
-            _LOG.warning("waiting for Kafka at %s: %s", connection.servers, reason)
+            _LOG.warning("waiting for %s: %s", where, reason)
             told = True
         await context.sleep(pause)
         waited_s += pause
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-async def _reason(connection: Connection, settings: dict[str, Any]) -> str:
-    """Why the first server does not take us, which the library writes into its log only.
+def _refuse(where: str, error: BaseException) -> None:
+    """Tell apart what waiting cannot help.
 
     Raises:
-        SourceError: trying again cannot help.
+        SourceError: this is such an error.
     """
-    host, _, port = settings["bootstrap_servers"][0].rpartition(":")
-    options = {name: value for name, value in settings.items() if name != "bootstrap_servers"}
-    where = f"Kafka at {connection.servers}"
-    try:
-        tried = await create_conn(host, int(port), request_timeout_ms=5000, **options)
-    except (errors.AuthenticationFailedError, errors.SaslAuthenticationFailed) as error:
+    if isinstance(error, errors.AuthenticationFailedError | errors.SaslAuthenticationFailed):
         raise SourceError(f"{where} refuses the credentials: {error}", retriable=False) from error
-    except (errors.UnsupportedSaslMechanismError, errors.IllegalSaslStateError) as error:
+    if isinstance(error, errors.UnsupportedSaslMechanismError | errors.IllegalSaslStateError):
         raise SourceError(f"{where}: {error}; check the sasl setting", retriable=False) from error
-    except ssl.SSLError as error:
+    if isinstance(error, ssl.SSLError):
         raise SourceError(
             f"{where}: TLS fails: {error.reason or error}; check the tls setting", retriable=False
         ) from error
-    except (*UNANSWERED, ValueError) as error:
-        return str(error) or type(error).__name__
-    tried.close()
-    return ""

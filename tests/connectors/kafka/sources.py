@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import types
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -181,6 +182,36 @@ async def read_all(source: Source[Any]) -> dict[str, list[Any]]:
     async with reading(source) as it:
         await it.to_the_end()
         return it.values
+
+
+async def cancelled_at(n: int, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` in an asyncio task that is cancelled where it waits for the nth time; whether it came so far."""
+
+    @types.coroutine
+    def drive() -> Generator[Any, Any, None]:
+        waits, thrown = 0, None
+        while True:
+            try:
+                waited_for = work.send(None) if thrown is None else work.throw(thrown)
+            except StopIteration:
+                return
+            waits += 1
+            if waits == n:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            thrown = None
+            try:
+                yield waited_for
+            except BaseException as error:
+                thrown = error
+
+    async def run() -> None:
+        await drive()
+
+    task = asyncio.create_task(run())
+    await asyncio.wait([task])
+    return task.cancelled() or bool(task.result())
 
 
 def unused_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,17 @@ from tidegate.connectors.kafka import Message
 from tidegate.connectors.kafka.read_ahead import FETCH_BYTES
 from tidegate.engine.testing.connector_suites import SourceSuite
 
-from .sources import DEADLINE_S, LiveSourceContext, Patient, Transactions, produce, read_all, reading, unused_port
+from .sources import (
+    DEADLINE_S,
+    LiveSourceContext,
+    Patient,
+    Transactions,
+    cancelled_at,
+    produce,
+    read_all,
+    reading,
+    unused_port,
+)
 
 T0 = 1_700_000_000_000
 FOR_EVER = {"retention_ms": -1}
@@ -481,6 +492,26 @@ async def test_a_broker_that_is_not_there_is_waited_for_and_then_named():
     assert str(failed.value).startswith(f"Kafka at 127.0.0.1:{port} cannot be reached within 300ms: ")
     assert str(failed.value).endswith("; check that it runs, the servers and the network")
     assert failed.value.retriable is True
+
+
+async def test_a_source_that_is_cancelled_leaves_no_connection(kafka_servers, new_topic):
+    """Wherever it is on its way: looking for partitions, opening them, reading them."""
+    topic = new_topic(partitions=2)
+    produce(kafka_servers, topic, range(10))
+    source = kafka.source(kafka_servers, topic, format=formats.json(int))
+
+    async def work() -> None:
+        async with reading(source) as it:
+            await it.count(10)
+
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+    waits = 1
+    while await cancelled_at(waits, work()):
+        waits += 1
+    assert waits > 5
+    gc.collect()
+    assert (told, asyncio.all_tasks()) == ([], {asyncio.current_task()})
 
 
 @pytest.mark.parametrize(
