@@ -133,16 +133,17 @@ class Cluster:
         group = ConnectionGroup.COORDINATION if coordination else ConnectionGroup.DEFAULT
         try:
             return await self._client.send(broker, request, group=group)
-        except (
-            errors.IncompatibleBrokerVersion,
-            RuntimeError,
-        ) as error:  # a version it does not know is a RuntimeError
-            raise SinkError(
-                f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer",
-                retriable=False,
-            ) from error
+        except errors.IncompatibleBrokerVersion as error:
+            raise self._too_old(error) from error
         except (TimeoutError, errors.KafkaError, OSError) as error:
             raise UnansweredError(f"broker {broker}: {error or type(error).__name__}") from error
+        except RuntimeError as error:  # the library's word for a request of which the broker knows no version
+            raise self._too_old(error) from error
+
+    def _too_old(self, error: Exception) -> SinkError:
+        return SinkError(
+            f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer", retriable=False
+        )
 
     async def coordinator(self, transactional_id: str) -> int:
         """The broker that keeps a transactional id.

@@ -107,9 +107,11 @@ class Transactions:
 
     async def _init(self, transactional_id: str, timeout_ms: int, producer: ProducerId) -> ProducerId:
         request = wire.init_producer_id(transactional_id, timeout_ms, producer.id, producer.fence)
-        answer = await self._ask(transactional_id, request)
+        answer, repeated = await self._asked(transactional_id, request)
         code = answer.error_code
         if code in wire.FENCED:
+            if repeated and (renewed := await self._renewed_before(transactional_id, producer)) is not None:
+                return renewed
             raise FencedProducerError(transactional_id)
         if code == wire.UNKNOWN_MAPPING:
             raise ForgottenIdError(transactional_id)
@@ -121,6 +123,14 @@ class Transactions:
             )
         self._check(transactional_id, code, "could not be initialised")
         return ProducerId(answer.producer_id, answer.producer_epoch)
+
+    async def _renewed_before(self, transactional_id: str, producer: ProducerId) -> ProducerId | None:
+        """A renewal of which the answer was lost may have been made: asked again, the coordinator gives the same answer, but
+        one that has taken over since only knows that the fence is higher. The id with just the next fence and nothing in it
+        is what our renewal made. Should it be a takeover all the same, it has fenced the transaction being written too."""
+        found = (await self.describe([transactional_id])).get(transactional_id)
+        renewed = ProducerId(producer.id, producer.fence + 1)
+        return renewed if found is not None and found.producer == renewed and found.state == "Empty" else None
 
     async def anonymous(self) -> ProducerId:
         """An id for a producer without transactions, whose repeated sends are recognised.
@@ -276,7 +286,12 @@ class Transactions:
 
     async def _ask(self, transactional_id: str, request: Any) -> Any:
         """Ask the coordinator of an id until it gives an answer that is not 'later' or 'not here'."""
-        deadline, pause = self._deadline(), _FIRST_PAUSE_S
+        answer, _ = await self._asked(transactional_id, request)
+        return answer
+
+    async def _asked(self, transactional_id: str, request: Any) -> tuple[Any, bool]:
+        """As `_ask`; also whether it was asked more than once, so that an earlier time may have had its effect."""
+        deadline, pause, repeated = self._deadline(), _FIRST_PAUSE_S, False
         while True:
             try:
                 broker = await self._cluster.coordinator(transactional_id)
@@ -288,10 +303,11 @@ class Transactions:
             else:
                 codes = _codes(answer)
                 if not codes & (wire.ASK_ANOTHER | wire.ASK_AGAIN):
-                    return answer
+                    return answer, repeated
                 if codes & wire.ASK_ANOTHER:
                     self._cluster.forget_coordinator(transactional_id)
                 reason = ", ".join(wire.code_name(code) for code in codes)
+            repeated = True
             pause = await self._pause(pause, deadline, f"transactional id {transactional_id!r}: {reason}")
 
     async def _pause(self, pause: float, deadline: float, problem: str) -> float:

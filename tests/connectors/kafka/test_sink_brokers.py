@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from tidegate.connectors import Committable, SinkError, formats, kafka
+from tidegate.connectors.kafka.cluster import Cluster, UnansweredError
 from tidegate.connectors.kafka.kafka_sink import KafkaSink
+from tidegate.connectors.kafka.transactions import Ended, FencedProducerError, ProducerId, Transactions
 from tidegate.engine.testing.kafka import LocalKafka
 
 from .sinks import Asking, Batch, context, die, open_writer, until, values
@@ -161,3 +164,57 @@ async def test_an_id_that_the_broker_forgot_is_had_anew(kafka_servers):
                 expected.append({"n": checkpoint_id})
         await writer.close()
         assert values(cluster.servers, topic) == expected
+
+
+class LosingCluster:
+    """A connection that loses one answer, and what `lose` does away with."""
+
+    def __init__(self, cluster: Cluster, lose: Callable[[], object]) -> None:
+        self._cluster = cluster
+        self._lose: Callable[[], object] | None = lose
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    async def ask(self, broker: int, request: Any, *, coordination: bool = False) -> Any:
+        """Ask in earnest."""
+        answer = await self._cluster.ask(broker, request, coordination=coordination)
+        if self._lose is not None:
+            lose, self._lose = self._lose, None
+            await asyncio.to_thread(lose)
+            raise UnansweredError("the answer was lost")
+        return answer
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_a_renewal_whose_answer_was_lost_with_its_coordinator_is_found_again(one, taken_over):
+    """The next coordinator no longer knows that the higher fence is ours, but nothing else has come of it; what somebody
+    else has begun under the id is not ours."""
+    topic = _make_topic(one, 1, 1)
+    async with Asking(one.servers) as asking:
+        first = await asking.transactions.take_over("id", 60_000)
+        await asking.transactions.add("id", first, [(topic, 0)])
+        await asking.transactions.end("id", first, commit=True)
+
+    async def take_over() -> None:
+        async with Asking(one.servers) as other:
+            producer = await other.transactions.take_over("id", 60_000)
+            await other.transactions.add("id", producer, [(topic, 0)])
+
+    def lose() -> None:
+        one.kill(0)
+        one.start(0)
+        if taken_over:
+            asyncio.run(take_over())
+
+    async with Asking(one.servers) as asking:
+        losing: Any = LosingCluster(asking.cluster, lose)
+        transactions = Transactions(losing, asyncio.sleep, 60_000)
+        if taken_over:
+            with pytest.raises(FencedProducerError):
+                await transactions.renew("id", 60_000, first)
+            return
+        renewed = await transactions.renew("id", 60_000, first)
+        assert renewed == ProducerId(first.id, first.fence + 1)
+        await transactions.add("id", renewed, [(topic, 0)])
+        assert await transactions.end("id", renewed, commit=True) is Ended.DONE
