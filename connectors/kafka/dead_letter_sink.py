@@ -46,6 +46,9 @@ class DeadLetterSink:
     async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
         await self._letters.commit(context, committables)
 
+    async def verify(self, context: SinkContext, committables: Sequence[Committable]) -> None:
+        await self._letters.verify(context, committables)
+
     async def recover(
         self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
     ) -> None:
