@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +18,12 @@ _CLOSING: Final = b'{"auction":%d,"bidder":0,"price":0,"channel":"","url":"","da
 _WAITED_S: Final = 120.0
 
 
-def bids_topic(n: int, *, closing: bool = False) -> str:
-    """The topic with the first `n` bids. `closing`: and behind them one more for each auction, so far on in event time that
-    an engine that ends a window only when its key is seen again ends all that hold bids."""
-    return f"bids-{n}-closing" if closing else f"bids-{n}"
+def bids_topic(bids: Path, n: int, *, closing: bool = False) -> str:
+    """The topic with the first `n` bids of a file. `closing`: and behind them one more for each auction, so far on in event
+    time that an engine that ends a window only when its key is seen again ends all that hold bids."""
+    # Tests share a broker: the bids of each are its own.
+    name = f"bids-{zlib.crc32(str(bids).encode()):08x}-{n}"
+    return f"{name}-closing" if closing else name
 
 
 def create(servers: str, topic: str, settings: Mapping[str, str] | None = None) -> None:
@@ -65,12 +68,12 @@ def count(servers: str, topic: str) -> int:
     return sum(last - first for first, last in ends)
 
 
-def fill(servers: str, bids: Path, n: int, *, closing: bool = False) -> int:
-    """Make the topic of the first `n` bids of a file; how many records it has. The key is the auction, as text: bids of one
-    auction stand in one partition, the one that every client puts them into."""
+def fill(servers: str, bids: Path, n: int, *, closing: bool = False) -> None:
+    """Make the topic of the first `n` bids of a file. The key is the auction, as text: bids of one auction stand in one
+    partition, the one that every client puts them into."""
     from confluent_kafka import Producer
 
-    topic = bids_topic(n, closing=closing)
+    topic = bids_topic(bids, n, closing=closing)
     create(servers, topic)
     producer = Producer(
         {
@@ -89,22 +92,20 @@ def fill(servers: str, bids: Path, n: int, *, closing: bool = False) -> int:
         if error is not None:
             failures.append(error)
 
-    count = 0
-    for key, value in _records(bids, n, closing=closing):
+    for key, value in records(bids, n, closing=closing):
         while True:
             try:
                 producer.produce(topic, value, key, on_delivery=delivered)
                 break
             except BufferError:
                 producer.poll(0.05)
-        count += 1
     producer.flush(_WAITED_S)
     if failures or len(producer):
         raise BenchmarkError(f"topic {topic}: {len(failures) + len(producer)} bids did not arrive: {failures[:1]}")
-    return count
 
 
-def _records(bids: Path, n: int, *, closing: bool) -> Iterator[tuple[bytes, bytes]]:
+def records(bids: Path, n: int, *, closing: bool) -> Iterator[tuple[bytes, bytes]]:
+    """The records of a topic: key and value."""
     seen: dict[bytes, None] = {}
     value = b""
     with bids.open("rb", buffering=1 << 20) as lines:
@@ -142,14 +143,15 @@ def read_back(servers: str, topic: str, path: Path) -> int:
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        count, ended = 0, set()
+        count = 0
+        ended: set[int | None] = set()
         with path.open("wb", buffering=1 << 20) as out:
             while len(ended) < len(partitions):
                 messages = consumer.consume(10_000, 1.0)
                 for message in messages:
                     error = message.error()
                     if error is None:
-                        out.write(message.value())
+                        out.write(message.value() or b"")
                         out.write(b"\n")
                         count += 1
                     elif error.code() == KafkaError._PARTITION_EOF:

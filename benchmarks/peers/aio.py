@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -73,10 +74,11 @@ def write(servers: str, topic: str, values: Sequence[Any], key: Callable[[Any], 
 
 def _run(run: Callable[[], Any]) -> Figures:
     """On the event loop that our engine takes where it is there."""
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         figures: Figures = runner.run(run())
     return figures

@@ -40,7 +40,7 @@ def read(servers: str, topic: str, count: int, type: type[Any], look: Callable[[
         for message in consumer.consume(_BATCH, 0.2):
             if message.error() is not None:
                 raise RuntimeError(message.error())
-            values.append(decode(message.value()))
+            values.append(decode(message.value() or b""))
         seen += len(values)
         look(values)
     figures = watch.read()

@@ -33,7 +33,9 @@ Job = Literal["stateless", "window"]
 
 def bids_source(setup: Setup) -> Source[Bid]:
     """The topic of bids, to its end."""
-    return kafka.source(setup.kafka.servers, bids_topic(setup.events), format=formats.json(Bid), stop_at_end=True)
+    return kafka.source(
+        setup.kafka.servers, bids_topic(setup.bids, setup.events), format=formats.json(Bid), stop_at_end=True
+    )
 
 
 def json_sink(setup: Setup, topic: str, key: str, guarantee: Guarantee) -> KafkaSink:
@@ -81,7 +83,7 @@ def _engine_side(
 def _peer_side(job: Job, label: str, setup: Setup) -> Figures:
     """Become the peer: it prints what it measured."""
     peer, servers = PEERS[label], setup.kafka.servers
-    source = bids_topic(_bids_of(setup.events, label), closing=job == "window" and peer.CLOSING)
+    source = bids_topic(setup.bids, _bids_of(setup.events, label), closing=job == "window" and peer.CLOSING)
     sink = results_topic(setup, label)
     create(servers, sink)
     work = setup.work / f"state-{label}"

@@ -33,7 +33,9 @@ def engine(setup: Setup) -> Figures:
 
     def measure(look: Look) -> Figures:
         topology = Topology(_NAME)
-        source = kafka.source(setup.kafka.servers, bids_topic(setup.events), format=formats.json(Bid), stop_at_end=True)
+        source = kafka.source(
+            setup.kafka.servers, bids_topic(setup.bids, setup.events), format=formats.json(Bid), stop_at_end=True
+        )
         topology.source("bids", source).sink("out", ProbeSink(look))
         return time_job(topology, RunConfig())
 
@@ -45,7 +47,9 @@ def by_hand(client: ModuleType) -> Callable[[Setup], Figures]:
 
     def side(setup: Setup) -> Figures:
         def measure(look: Look) -> Figures:
-            figures: Figures = client.read(setup.kafka.servers, bids_topic(setup.events), setup.events, Bid, look)
+            figures: Figures = client.read(
+                setup.kafka.servers, bids_topic(setup.bids, setup.events), setup.events, Bid, look
+            )
             return figures
 
         return _summed(setup, client.LABEL, measure)

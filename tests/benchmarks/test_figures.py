@@ -37,10 +37,46 @@ def test_the_median_of_each_side_counts() -> None:
 def test_the_ratio_is_taken_within_each_repetition() -> None:
     """A machine that is slow for a while is slow for both sides."""
     repetitions = [repetition(2, 1), repetition(20, 10), repetition(4, 1)]
-    assert paired_ratios(repetitions, "engine", "loop", "run_s") == [0.5, 0.5, 0.25]
+    assert paired_ratios(repetitions, "engine", ["loop"], "run_s") == [0.5, 0.5, 0.25]
     figures = summarize(COMPARED, 1000, repetitions)
     assert figures["ratio"] == figures["cpu_ratio"] == 0.5
     assert (figures["ratio_lowest"], figures["cpu_ratio_highest"]) == (0.25, 0.5)
+
+
+def test_the_best_of_several_references_counts() -> None:
+    """In each repetition, and by each measure: the first one is to be better than any of them."""
+    scenario = Scenario("", {"engine": nothing, "slow": nothing, "fast": nothing}, 1000, ("slow", "fast"))
+    repetitions = [
+        {
+            "engine": {"run_s": 1.0, "cpu_s": 1.0},
+            "slow": {"run_s": 9.0, "cpu_s": 2.0},
+            "fast": {"run_s": 6.0, "cpu_s": 4.0},
+        },
+        {
+            "engine": {"run_s": 1.0, "cpu_s": 1.0},
+            "slow": {"run_s": 4.0, "cpu_s": 2.0},
+            "fast": {"run_s": 7.0, "cpu_s": 4.0},
+        },
+    ]
+    figures = summarize(scenario, 1000, repetitions)
+    assert (figures["ratio"], figures["ratio_lowest"], figures["ratio_highest"]) == (5.0, 4.0, 6.0)
+    assert figures["cpu_ratio"] == 2.0
+
+
+def test_sides_that_took_another_number_of_records_are_compared_by_record() -> None:
+    """A tenth of the records in a tenth of the time is the same speed."""
+    repetitions = [
+        {
+            "engine": {"run_s": 10.0, "cpu_s": 5.0, "events": 1000, "broker_cpu_s": 2.0},
+            "loop": {"run_s": 1.0, "cpu_s": 1.0, "events": 100, "broker_cpu_s": 0.1},
+        }
+    ]
+    figures = summarize(COMPARED, 1000, repetitions)
+    assert figures["ratio"] == 1.0
+    assert figures["cpu_ratio"] == 2.0
+    assert (figures["engine.events_per_s"], figures["loop.events_per_s"]) == (100.0, 100.0)
+    assert (figures["engine.cpu_s_per_million"], figures["loop.cpu_s_per_million"]) == (5_000.0, 10_000.0)
+    assert (figures["engine.broker_cpu_s_per_million"], figures["loop.broker_cpu_s_per_million"]) == (2_000.0, 1_000.0)
 
 
 def test_a_scenario_without_reference_has_no_ratio() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scenario import NAMES, BenchmarkError, load
+from benchmarks.scenario import KAFKA, NAMES, USUAL, BenchmarkError, chosen, load
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -13,13 +13,31 @@ def test_every_scenario_is_complete(name: str) -> None:
     scenario = load(name)
     assert scenario.title
     assert scenario.killed <= set(scenario.sides)
-    assert scenario.reference is None or scenario.reference in list(scenario.sides)[1:]
+    assert set(scenario.references) <= set(list(scenario.sides)[1:])
     for wanted in scenario.wanted:
         side, dot, _ = wanted.figure.partition(".")
-        assert side in scenario.sides if dot else scenario.reference is not None
+        assert side in scenario.sides if dot else scenario.references
 
 
 def test_an_unknown_scenario_is_refused_by_name() -> None:
     """With the names that there are."""
     with pytest.raises(BenchmarkError, match="there is no scenario 'fast': use one of stateless, "):
         load("fast")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], list(USUAL)),
+        (["latency"], ["latency"]),
+        (["kafka"], list(KAFKA)),
+        (
+            ["kafka-sink", "kafka", "startup"],
+            ["kafka-sink", *[name for name in KAFKA if name != "kafka-sink"], "startup"],
+        ),
+    ],
+)
+def test_kafka_is_started_for_those_who_ask_for_it(words: list[str], names: list[str]) -> None:
+    """By its word or by a name, each scenario once; without words the usual ones run, which need no broker."""
+    assert chosen(words) == names
+    assert [name for name in USUAL if load(name).needs_broker] == []
