@@ -70,6 +70,7 @@ class Fetcher:
         self._rooms: dict[int, asyncio.Event] = {}
         self._leaderless = asyncio.Event()
         self._looking = False
+        self._said_waiting = False
 
     def add(self, partition: ReadAhead) -> None:
         """Fetch this one too."""
@@ -87,19 +88,15 @@ class Fetcher:
     # ---------------------------------------------------------------- leaders
 
     async def _look_for_leaders(self) -> None:
-        told = False
         while True:
             lost = [p for p in self._partitions if p.leader is None and not p.whole]
             if not lost:
-                if told:
-                    _LOG.warning("reading from Kafka goes on")
-                told = False
                 self._leaderless.clear()
                 await self._leaderless.wait()
                 continue
             failures = max(p.failures for p in lost)
-            if failures > 3 and not told:
-                told = True
+            if failures > 3 and not self._said_waiting:
+                self._said_waiting = True
                 _LOG.warning("waiting for the leaders of %s", ", ".join(str(p.place) for p in lost[:5]))
             if failures > 1:
                 await self._context.sleep(min(0.05 * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
@@ -187,6 +184,9 @@ class Fetcher:
                 if partition is None:
                     continue
                 if code == 0:
+                    if self._said_waiting and partition.failures:
+                        self._said_waiting = False
+                        _LOG.warning("reading from Kafka goes on")
                     partition.failures = 0
                     partition.last_offset = stable if self._committed_only else high
                     aborted = rest[-3 if answer.API_VERSION >= 11 else -2] if self._committed_only else None

@@ -198,9 +198,13 @@ class Life(subprocess.Popen[bytes]):
             time.sleep(0.05)
 
     def goes_on(self, checkpoints: int = 3) -> None:
-        """Wait until it has completed more checkpoints."""
-        before = len(self.told("checkpoint_completed"))
-        self.until(lambda: len(self.told("checkpoint_completed")) >= before + checkpoints)
+        """Wait until it has completed so many more checkpoints, each with more records."""
+
+        def done() -> set[int]:
+            return {event["records"] for event in self.told("checkpoint_completed")}
+
+        before = done()
+        self.until(lambda: len(done() - before) >= checkpoints)
 
 
 class Pipe:
@@ -236,8 +240,8 @@ class Pipe:
         return feed
 
     def endless_feed(self) -> Feed:
-        """Events at 20,000 a second until it is stopped; started."""
-        return self.feed(10_000_000, PER_MS * 1000)
+        """Events at 10,000 a second until it is stopped; started."""
+        return self.feed(10_000_000, 10_000)
 
     @contextmanager
     def job(self, **settings: Any) -> Iterator[Life]:
