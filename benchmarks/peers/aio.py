@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from ..scenario import Figures
 from ..stopwatch import Stopwatch
 
 LABEL: Final = "aiokafka"
+BATCHES: Final = "aiokafka-batches"
+"""The side of `read_batches`."""
 
 _BATCH: Final = 10_000
 _PENDING: Final = 10_000
@@ -46,6 +49,58 @@ def read(servers: str, topic: str, count: int, type: type[Any], look: Callable[[
                     seen += len(values)
                     look(values)
             return watch.read()
+
+    return _run(run)
+
+
+def read_batches(servers: str, topic: str, count: int, type: type[Any], look: Callable[[list[Any]], None]) -> Figures:
+    """Read `count` records from the record batches of fetch requests, a column at a time and the next fetch on its way: what
+    is left when there is no consumer. It serves one broker that does not fail."""
+
+    async def run() -> Figures:
+        from aiokafka import TopicPartition
+        from aiokafka.client import AIOKafkaClient
+        from aiokafka.protocol.fetch import FetchRequest
+        from aiokafka.record.memory_records import MemoryRecords
+
+        decode, value_of = msgspec.json.Decoder(type).decode, attrgetter("value")
+        client = AIOKafkaClient(bootstrap_servers=servers)
+        await client.bootstrap()
+        await client.set_topics([topic])
+        broker = client.cluster.leader_for_partition(TopicPartition(topic, 0))
+        offsets = dict.fromkeys(range(PARTITIONS), 0)
+
+        async with asyncio.TaskGroup() as group:
+
+            def ask() -> asyncio.Task[Any]:
+                rows = [(partition, offset, 1 << 20) for partition, offset in offsets.items()]
+                return group.create_task(client.send(broker, FetchRequest(100, 1, 8 << 20, 1, [(topic, rows)])))
+
+            watch = Stopwatch()
+            seen, ahead = 0, ask()
+            while seen < count:
+                batches = []
+                for _, rows in (await ahead).topics:
+                    for partition, code, *_, data in rows:
+                        if code:
+                            raise RuntimeError(f"partition {partition}: error {code}")
+                        found = MemoryRecords(data)
+                        while found.has_next():
+                            batch = found.next_batch()
+                            if not batch.validate_crc():
+                                raise RuntimeError(f"partition {partition}: a batch is damaged")
+                            batches.append(batch)
+                            offsets[partition] = batch.next_offset
+                ahead = ask()
+                await asyncio.sleep(0)  # the request goes out before the records of the last one are decoded
+                for batch in batches:
+                    values = [decode(payload) for payload in map(value_of, list(batch))]
+                    seen += len(values)
+                    look(values)
+            figures = watch.read()
+            ahead.cancel()
+        await client.close()
+        return figures
 
     return _run(run)
 
