@@ -180,6 +180,12 @@ def test_time_tasks_and_chance_come_through_their_seams():
 def test_heavy_libraries_wait_until_they_are_needed():
     """Importing the engine loads none of them."""
     heavy = [
+        "aiokafka",
+        "confluent_kafka",
+        "fastavro",
+        "faust",
+        "google.protobuf",
+        "jsonschema_rs",
         "pyarrow",
         "polars",
         "rich",
