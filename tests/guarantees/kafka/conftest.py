@@ -240,8 +240,8 @@ class Pipe:
         return feed
 
     def endless_feed(self) -> Feed:
-        """Events at 10,000 a second until it is stopped; started."""
-        return self.feed(10_000_000, 10_000)
+        """Events at 5,000 a second until it is stopped; started."""
+        return self.feed(10_000_000, 5_000)
 
     @contextmanager
     def job(self, **settings: Any) -> Iterator[Life]:

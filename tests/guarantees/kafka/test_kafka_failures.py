@@ -75,7 +75,7 @@ def test_the_only_broker_is_killed_and_comes_back(make_pipe: MakePipe) -> None:
             cluster.kill(0)
             cluster.start(0)
 
-        make_pipe("copy", "windows", on=cluster).lives_through(strike, strike)
+        make_pipe("copy", "windows", on=cluster).lives_through(strike)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_coordinator_of_a_transaction_is_killed_between_prepare_and_commit(
     go = tmp_path / "go"
     waits = tmp_path / "go.waits"
     place = "after the manifest with output of both sinks"
-    with pipe.job(die_at=place, die_after=2, wait_for=str(go)) as life:
+    with pipe.job(die_at=place, wait_for=str(go)) as life:
         life.until(waits.exists)
         prepared = pipe.prepared()
         assert pipe.states(prepared) == ["Ongoing", "Ongoing"]
@@ -190,13 +190,13 @@ def test_one_broker_of_three_is_out_of_reach_for_thirty_seconds(how: str, make_p
 def test_a_transaction_that_expired_while_the_job_was_down_is_written_again(make_pipe: MakePipe) -> None:
     """Its commit token is not there: the checkpoint is passed over, named, and the one before it replayed."""
     pipe = make_pipe("copy")
-    feed = pipe.feed(60_000)
+    feed = pipe.feed(40_000)
     pipe.dies(die_at="after the manifest, before EndTxn", die_after=5, rate_limit=20_000, **SHORT_LIVED)
     feed.finish()
     (lost,) = pipe.prepared()
     assert pipe.states([lost]) == ["Ongoing"]
     pipe.until_aborted([lost])
-    life = pipe.ends_with_everything(60_000)
+    life = pipe.ends_with_everything(40_000)
     (passed_over,) = life.told("checkpoint_passed_over")
     assert passed_over["reason"] == (
         f"checkpoint {lost.checkpoint}: its output is lost: transaction {lost.tid} of checkpoint {lost.checkpoint} "
@@ -209,7 +209,7 @@ def test_a_transaction_that_expired_while_the_job_was_down_is_written_again(make
 def test_a_checkpoint_of_which_one_sink_lost_its_output_is_not_begun_to_be_committed(make_pipe: MakePipe) -> None:
     """The other sink's transaction lives still; to commit it first would leave half of a checkpoint visible."""
     pipe = make_pipe("copy", "windows")
-    feed = pipe.feed(60_000)
+    feed = pipe.feed(40_000)
     short = {**SHORT_LIVED, "transaction_timeout": "5m", "counts_timeout": "3s"}
     pipe.dies(die_at="after the manifest with output of both sinks", rate_limit=20_000, **short)
     feed.finish()
@@ -217,7 +217,7 @@ def test_a_checkpoint_of_which_one_sink_lost_its_output_is_not_begun_to_be_commi
     alive, lost = prepared[pipe.topics["copy"]], prepared[pipe.topics["windows"]]
     pipe.until_aborted([lost])
     assert pipe.states([alive]) == ["Ongoing"]
-    life = pipe.ends_with_everything(60_000)
+    life = pipe.ends_with_everything(40_000)
     assert life.told("job_running")[0]["restored_from"] < lost.checkpoint
 
 
@@ -225,7 +225,7 @@ def test_half_a_checkpoint_that_is_visible_is_not_written_again_unasked(make_pip
     """One subtask's transaction was committed, the other's expired: the job refuses and says why; allowed, it repeats just
     the visible half and loses nothing."""
     pipe = make_pipe("copy")
-    feed = pipe.feed(60_000)
+    feed = pipe.feed(40_000)
     place = "between two EndTxn of one sink"
     pipe.dies(die_at=place, die_after=3, parallelism=2, rate_limit=20_000, **SHORT_LIVED)
     feed.finish()
@@ -241,13 +241,13 @@ def test_half_a_checkpoint_that_is_visible_is_not_written_again_unasked(make_pip
     assert "part of its output is visible" in refused.said
     assert "set allow_repeats" in refused.said
     assert pipe.visible("copy") == before
-    pipe.ends_with_everything(60_000, repeats={"copy": visible.records}, parallelism=2, options={"allow_repeats": True})
+    pipe.ends_with_everything(40_000, repeats={"copy": visible.records}, parallelism=2, options={"allow_repeats": True})
 
 
 def test_the_visible_half_may_be_that_of_another_sink(make_pipe: MakePipe) -> None:
     """One sink committed, the other's transaction expired: the same."""
     pipe = make_pipe("copy", "windows")
-    feed = pipe.feed(60_000)
+    feed = pipe.feed(40_000)
     pipe.dies(die_at="between the commits of two sinks", rate_limit=20_000, **SHORT_LIVED)
     feed.finish()
     prepared = pipe.prepared()
@@ -261,7 +261,7 @@ def test_the_visible_half_may_be_that_of_another_sink(make_pipe: MakePipe) -> No
     assert f"output of checkpoint {lost.checkpoint} of this job" in refused.said
     assert "allow_repeats" in refused.said
     name = next(name for name, topic in pipe.topics.items() if topic in visible.topics)
-    pipe.ends_with_everything(60_000, repeats={name: visible.records}, options={"allow_repeats": True})
+    pipe.ends_with_everything(40_000, repeats={name: visible.records}, options={"allow_repeats": True})
 
 
 # ------------------------------------------------------------------------ copies of the job
