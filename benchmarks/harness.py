@@ -110,6 +110,7 @@ def run_side(name: str, side: str, setup: Setup) -> Figures:
         BenchmarkError: it failed; with what it said last.
     """
     scenario = load(name)
+    broker_s = setup.broker.cpu_s() if setup.broker else 0.0
     began_ns = time.monotonic_ns()
     done = subprocess.run(
         side_command(name, side, setup, began_ns), cwd=ROOT, capture_output=True, text=True, check=False
@@ -121,6 +122,8 @@ def run_side(name: str, side: str, setup: Setup) -> Figures:
         said = done.stderr.strip().splitlines()[-12:]
         raise BenchmarkError("\n".join([f"{name}, {side}: ended with exit code {done.returncode}", *said]))
     figures: Figures = json.loads(lines[-1])
+    if setup.broker:
+        figures["broker_cpu_s"] = setup.broker.cpu_s() - broker_s
     return figures | {"process_s": process_s}
 
 

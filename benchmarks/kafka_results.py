@@ -23,12 +23,10 @@ def results_topic(setup: Setup, side: str) -> str:
 
 
 def into_topic(side: str, write: Write, setup: Setup) -> Figures:
-    """Give a side a topic of its own, and note what the broker did meanwhile."""
+    """Give a side a topic of its own."""
     topic = results_topic(setup, side)
     create(setup.kafka.servers, topic)
-    broker_s = setup.kafka.cpu_s()
-    figures = write(setup, topic)
-    return figures | {"broker_cpu_s": setup.kafka.cpu_s() - broker_s}
+    return write(setup, topic)
 
 
 def writing_side(side: str, write: Write) -> tuple[str, Callable[[Setup], Figures]]:

@@ -61,10 +61,9 @@ def _summed(setup: Setup, side: str, measure: Callable[[Look], Figures]) -> Figu
         found["bids"] += len(values)
         found["total"] += sum([value.price for value in values])
 
-    broker_s = setup.kafka.cpu_s()
     figures = measure(look)
     setup.output(side).write_text(json.dumps(found), encoding="utf-8")
-    return figures | {"broker_cpu_s": setup.kafka.cpu_s() - broker_s}
+    return figures
 
 
 def check(setup: Setup, side: str) -> None:

@@ -58,7 +58,6 @@ def test_all_sides_write_what_duckdb_says(name: str, setup: Setup) -> None:
         if side in scenario.sides:
             figures = scenario.sides[side](setup)
             assert figures["events"] == N_BIDS
-            assert figures["broker_cpu_s"] > 0
             scenario.check(setup, side)
 
 
