@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka.protocol.produce import ProduceRequest
 from tidegate.connectors import Committable
+from tidegate.connectors.kafka import wire
 from tidegate.connectors.kafka.batches import FullBatch, new_builder
 from tidegate.connectors.kafka.cluster import Cluster
 from tidegate.connectors.kafka.connection import Connection
@@ -113,10 +114,14 @@ class Asking:
         full = FullBatch(topic, PARTITION, batch, 1)
         full.seal(ProducerId(token.producer_id, token.fence), 0)
         request = ProduceRequest(token.transactional_id, -1, 30_000, [(topic, [(PARTITION, full.data)])])
-        answer = await self.cluster.ask(self.cluster.leader(topic, PARTITION), request)
-        _, code, offset, *_ = answer.topics[0][1][0]
-        assert code == 0
-        return offset
+        async with asyncio.timeout(30):
+            while True:
+                answer = await self.cluster.ask(self.cluster.leader(topic, PARTITION), request)
+                _, code, offset, *_ = answer.topics[0][1][0]
+                if code == 0:
+                    return offset
+                assert code in wire.DELIVER_AGAIN, wire.code_name(code)  # the topic is new
+                await self.cluster.refresh()
 
 
 async def open_writer(sink: KafkaSink, its_context: ManualSinkContext) -> Any:
