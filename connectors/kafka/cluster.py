@@ -137,7 +137,10 @@ class Cluster:
             raise self._too_old(error) from error
         except (TimeoutError, errors.KafkaError, OSError) as error:
             raise UnansweredError(f"broker {broker}: {error or type(error).__name__}") from error
-        except RuntimeError as error:  # the library's word for a request of which the broker knows no version
+        except RuntimeError as error:
+            if type(error) is RuntimeError:  # of uvloop: the connection was closed just now
+                raise UnansweredError(f"broker {broker}: {error}") from error
+            # The library's word, of a kind of its own, for a request of which the broker knows no version.
             raise self._too_old(error) from error
 
     def _too_old(self, error: Exception) -> SinkError:
