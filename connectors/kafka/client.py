@@ -8,7 +8,7 @@ import ssl
 from typing import Any, Final
 
 from aiokafka import errors
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
@@ -88,6 +88,19 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
                     cluster_metadata.update_metadata(answer)
                     return True
         return False
+
+    async def send(self, node_id: int, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
+        """The answer of a broker.
+
+        Raises:
+            KafkaError, OSError, asyncio.TimeoutError: none came.
+        """
+        try:
+            return await super().send(node_id, request, group=group)
+        except RuntimeError as error:
+            if type(error) is RuntimeError:  # of uvloop, which the library does not expect
+                raise errors.KafkaConnectionError(f"the connection was closed: {error}") from error
+            raise
 
     async def ask_any(self, request: Any) -> Any:
         """The answer of any broker.
