@@ -1,15 +1,16 @@
-"""The client library's client, as the source needs it: it never makes topics, and says why it cannot connect."""
+"""The client library's client, as we need it: it never makes topics, and says why it cannot connect."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
+from collections import deque
 from typing import Any, Final
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import create_conn
+from aiokafka.conn import CloseReason, create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
@@ -29,15 +30,18 @@ UNANSWERED: Final = (errors.KafkaError, OSError, asyncio.TimeoutError)
 
 class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
     """A client for one event loop. Asking it for a topic does not make the topic, and when none of the brokers that it
-    knows answers, it goes back to the servers it was given.
+    knows answers, it goes back to the servers it was given. A connection that has just been closed is no answer: uvloop
+    raises a RuntimeError then, of which the library's asyncio task for metadata would die.
 
     Args:
         settings: of `Connection.aiokafka_settings`.
+        request_timeout_ms: how long an answer is waited for.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__(request_timeout_ms=_REQUEST_TIMEOUT_MS, **settings)
+    def __init__(self, settings: dict[str, Any], request_timeout_ms: int = _REQUEST_TIMEOUT_MS) -> None:
+        super().__init__(request_timeout_ms=request_timeout_ms, **settings)
         self._sync_task: Any = None
+        self._turn = 0
         self._options = {name: value for name, value in settings.items() if name != "bootstrap_servers"}
 
     async def bootstrap(self) -> None:
@@ -58,6 +62,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
             except (*UNANSWERED, ValueError) as error:
                 last = error
                 continue
+            except RuntimeError as error:
+                last = _closed(error)
+                continue
             if answer.brokers:
                 self.cluster.update_metadata(answer)
                 # The library's own asyncio task, begun as the library does; `close` ends it.
@@ -75,12 +82,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
                 except (*UNANSWERED, ValueError) as error:
                     _LOG.debug("no answer from any server: %s", error)
                     return False
-            for broker in self.cluster.brokers():
-                connection = await self._get_conn(broker.nodeId)
-                if connection is None:
-                    continue
+            # Not always the same one first: it may be the one that says nothing.
+            self._turn += 1
+            brokers = deque(self.cluster.brokers())
+            brokers.rotate(self._turn)
+            for broker in brokers:
                 try:
-                    answer = await connection.send(request)
+                    answer = await self.send(broker.nodeId, request)
                 except UNANSWERED as error:
                     _LOG.debug("no metadata from broker %s: %s", broker.nodeId, error)
                     continue
@@ -94,13 +102,17 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
 
         Raises:
             KafkaError, OSError, asyncio.TimeoutError: none came.
+            IncompatibleBrokerVersion, NotImplementedError: the broker is too old, or too new, for the request.
         """
         try:
             return await super().send(node_id, request, group=group)
-        except RuntimeError as error:
-            if type(error) is RuntimeError:  # of uvloop, which the library does not expect
-                raise errors.KafkaConnectionError(f"the connection was closed: {error}") from error
+        except (errors.KafkaError, NotImplementedError):
             raise
+        except RuntimeError as error:
+            connection = self._conns.get((node_id, group))
+            if connection is not None:
+                connection.close(CloseReason.CONNECTION_BROKEN)
+            raise _closed(error) from error
 
     async def ask_any(self, request: Any) -> Any:
         """The answer of any broker.
@@ -155,6 +167,10 @@ async def connect(connection: Connection, context: SourceContext) -> Client:
         await context.sleep(pause)
         waited_s += pause
         pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _closed(error: RuntimeError) -> errors.KafkaConnectionError:
+    return errors.KafkaConnectionError(f"the connection was closed: {error}")
 
 
 def _refuse(where: str, error: BaseException) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiokafka import errors
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 
 from ..sink import SinkError
 from . import wire
+from .client import UNANSWERED, Client
 from .connection import Connection
 
 _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
@@ -75,10 +76,10 @@ class Cluster:
         settings = self._connection.aiokafka_settings()
         pause, told = _FIRST_PAUSE_S, False
         while True:
-            client = AIOKafkaClient(request_timeout_ms=_REQUEST_TIMEOUT_MS, **settings)
+            client = Client(settings, _REQUEST_TIMEOUT_MS)
             try:
                 await client.bootstrap()
-            except (errors.KafkaError, OSError) as error:
+            except (*UNANSWERED, ValueError) as error:
                 await client.close()
                 reason = await self._refusal(settings) or str(error)
                 if loop.time() + pause > deadline:
@@ -133,20 +134,13 @@ class Cluster:
         group = ConnectionGroup.COORDINATION if coordination else ConnectionGroup.DEFAULT
         try:
             return await self._client.send(broker, request, group=group)
-        except errors.IncompatibleBrokerVersion as error:
-            raise self._too_old(error) from error
-        except (TimeoutError, errors.KafkaError, OSError) as error:
+        except (errors.IncompatibleBrokerVersion, NotImplementedError) as error:
+            raise SinkError(
+                f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer",
+                retriable=False,
+            ) from error
+        except UNANSWERED as error:
             raise UnansweredError(f"broker {broker}: {error or type(error).__name__}") from error
-        except RuntimeError as error:
-            if type(error) is RuntimeError:  # of uvloop: the connection was closed just now
-                raise UnansweredError(f"broker {broker}: {error}") from error
-            # The library's word, of a kind of its own, for a request of which the broker knows no version.
-            raise self._too_old(error) from error
-
-    def _too_old(self, error: Exception) -> SinkError:
-        return SinkError(
-            f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer", retriable=False
-        )
 
     async def coordinator(self, transactional_id: str) -> int:
         """The broker that keeps a transactional id.
@@ -223,6 +217,7 @@ class Cluster:
     def _leader(self, topic: str, partition: int) -> int:
         found = self.leader(topic, partition)
         if found is None:
+            self._client.add_topic(topic)  # so that a refresh asks for it
             raise UnansweredError(f"{topic} has no leader for partition {partition}")
         return found
 
