@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from tidegate.connectors import Lag, Rejected, SourceError, Split, formats, kafka
 from tidegate.connectors.kafka import Message
@@ -273,6 +273,16 @@ async def test_records_larger_than_a_fetch_are_read(kafka_servers, new_topic):
 # ------------------------------------------------------------------ transactions
 
 
+def _wait_until_visible(servers: str, topic: str, value: bytes) -> None:
+    """A commit is decided before its mark is written: wait for a plain reader of committed records."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "sees", "isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    while (message := consumer.poll(60)) is not None and message.value() != value:
+        pass
+    consumer.close()
+    assert message is not None
+
+
 async def test_aborted_transactions_are_left_out(kafka_servers, new_topic):
     """Committed, aborted and plain records of several producers, interleaved; offsets lead over the gaps."""
     topic = new_topic()
@@ -300,6 +310,7 @@ async def test_aborted_transactions_are_left_out(kafka_servers, new_topic):
     a.abort()
     a.begin(topic, ["a4"])
     a.commit()
+    _wait_until_visible(kafka_servers, topic, b'"a4"')
     committed = ["a1", "p1", "a2", "b3", "p2", "a4"]
     source = kafka.source(kafka_servers, topic, format=formats.json(str), stop_at_end=True)
     async with reading(source) as it:
