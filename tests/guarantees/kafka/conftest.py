@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from tidegate.connectors.kafka import Connection
 from tidegate.connectors.kafka.cluster import Cluster
@@ -396,9 +396,14 @@ class Pipe:
 
     def leaders(self, name: str) -> list[int | None]:
         """The broker that leads each partition of a topic; None for one without a leader."""
-        admin = AdminClient({"bootstrap.servers": self.beside, "log_level": 3})
+        admin = AdminClient({"bootstrap.servers": self.beside, "log_level": 0})
         topic = self.topics[name]
-        found = admin.describe_topics(TopicCollection([topic]))[topic].result(30).partitions
+        try:
+            found = admin.describe_topics(TopicCollection([topic]))[topic].result(30).partitions
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            return [None]  # so new that not every broker knows it
         return [None if p.leader is None or p.leader.id < 0 else p.leader.id for p in found]
 
     def coordinator(self, transactional_id: str) -> int:
