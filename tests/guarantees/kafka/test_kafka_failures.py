@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,6 +133,35 @@ def test_the_coordinator_of_a_transaction_is_killed_between_prepare_and_commit(
         pipe.completes(life, feed.count)
 
 
+@needs_java
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_brokers_and_the_job_die_in_turn(three: LocalKafka, make_pipe: MakePipe) -> None:
+    """Ten times: a broker is killed, then the job; the broker comes back when the next life of the job runs."""
+    seed = int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    pipe = make_pipe("copy", "windows", on=three)
+    feed = pipe.endless_feed()
+    down: int | None = None
+    try:
+        for _ in range(10):
+            with pipe.job(parallelism=2) as life:
+                life.goes_on(1)
+                if down is not None:
+                    three.start(down)
+                    life.goes_on(1)
+                down = chance.randrange(3)
+                three.kill(down)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    life.wait(chance.uniform(0, 5))
+    finally:
+        if down is not None:
+            three.start(down)
+    feed.stop()
+    pipe.ends_with_everything(feed.count, parallelism=2)
+
+
 # ------------------------------------------------------------------------ the network
 
 
@@ -161,6 +193,17 @@ def test_the_network_fails_for_five_seconds(
     """Nobody hears of anything, or all connections are reset and none can be made: the job goes on afterwards."""
     cluster, network = far_away
     _outage(make_pipe("copy", "windows", on=cluster), network, how, 5)
+
+
+@needs_java
+def test_transactions_that_expire_while_the_network_is_away_are_written_again(
+    far_away: tuple[LocalKafka, Network], make_pipe: MakePipe
+) -> None:
+    """The running job learns that the broker has aborted them: it restarts by itself, from before them."""
+    cluster, network = far_away
+    pipe = make_pipe("copy", on=cluster)
+    life = pipe.lives_through(lambda: network.fails("stall", 6), **SHORT_LIVED)
+    assert life.told("job_restarting") != []
 
 
 @needs_java
