@@ -197,7 +197,7 @@ class Life(subprocess.Popen[bytes]):
             assert time.monotonic() < deadline, f"nothing for {timeout_s} s:\n{self.said}"
             time.sleep(0.05)
 
-    def goes_on(self, checkpoints: int = 3) -> None:
+    def goes_on(self, checkpoints: int = 2) -> None:
         """Wait until it has completed so many more checkpoints, each with more records."""
 
         def done() -> set[int]:
@@ -239,9 +239,9 @@ class Pipe:
         self._feeds.append(feed)
         return feed
 
-    def endless_feed(self) -> Feed:
-        """Events at 5,000 a second until it is stopped; started."""
-        return self.feed(10_000_000, 5_000)
+    def endless_feed(self, rate: int = 5_000) -> Feed:
+        """Events until it is stopped; started."""
+        return self.feed(10_000_000, rate)
 
     @contextmanager
     def job(self, **settings: Any) -> Iterator[Life]:

@@ -112,7 +112,7 @@ def test_the_coordinator_of_a_transaction_is_killed_between_prepare_and_commit(
 ) -> None:
     """Another broker has the transaction then, and it is committed there."""
     pipe = make_pipe("copy", "windows", on=three)
-    feed = pipe.endless_feed()
+    feed = pipe.endless_feed(10_000)
     go = tmp_path / "go"
     waits = tmp_path / "go.waits"
     place = "after the manifest with output of both sinks"
