@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
@@ -13,7 +12,6 @@ from .scenario import BenchmarkError, Broker
 
 # Clients are measured: the broker shall not be what they wait for.
 _HEAP_MB: Final = 1024
-_JAVA_OPTIONS: Final = "-XX:TieredStopAtLevel=4"
 _SETTINGS: Final = {
     # What a side has written is of no use after the check.
     "file.delete.delay.ms": "1000",
@@ -42,7 +40,7 @@ def running_broker(name: str, *, one_core: bool = True) -> Iterator[Broker]:
             raise BenchmarkError(f"{name} needs {module}: pip install '{package}'")
     kafka = LocalKafka(heap_mb=_HEAP_MB, settings=_SETTINGS)
     try:
-        with bound_to(other_cores() if one_core else set()), _second_compiler():
+        with bound_to(other_cores() if one_core else set()):
             kafka.__enter__()
     except KafkaUnavailableError as error:
         raise BenchmarkError(f"{name}: {error}") from None
@@ -50,17 +48,3 @@ def running_broker(name: str, *, one_core: bool = True) -> Iterator[Broker]:
         pid = kafka.pid(0)
         assert pid is not None
         yield Broker(kafka.servers, pid)
-
-
-@contextmanager
-def _second_compiler() -> Iterator[None]:
-    """Brokers of tests do without it; a broker that is to be fast needs it."""
-    before = os.environ.get("_JAVA_OPTIONS")
-    os.environ["_JAVA_OPTIONS"] = f"{before or ''} {_JAVA_OPTIONS}".strip()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["_JAVA_OPTIONS"]
-        else:
-            os.environ["_JAVA_OPTIONS"] = before

@@ -72,7 +72,7 @@ SCENARIO = Scenario(
             *[_client_side(client) for client in (confluent, aio)],
         ]
     ),
-    events=2_000_000,
+    events=3_000_000,
     reference="at-least-once",
     check=_check,
     wanted=at_least(0.9, "at least once"),
