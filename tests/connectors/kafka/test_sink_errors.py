@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,6 +143,20 @@ def guarded(kafka_servers: str) -> Iterator[LocalKafka]:
         yield cluster
 
 
+def _filter_of(binding: Any) -> Any:
+    from confluent_kafka.admin import AclBindingFilter
+
+    return AclBindingFilter(
+        binding.restype,
+        binding.name,
+        binding.resource_pattern_type,
+        binding.principal,
+        binding.host,
+        binding.operation,
+        binding.permission_type,
+    )
+
+
 @pytest.fixture
 def allow(guarded: LocalKafka) -> Callable[..., None]:
     """Allows something to `guest`: allow("TOPIC", "name", "WRITE")."""
@@ -168,6 +183,10 @@ def allow(guarded: LocalKafka) -> Callable[..., None]:
                 AclPermissionType.ALLOW,
             )
             admin.create_acls([binding])[binding].result(30)
+            # The controller has it; the broker that is asked next may not have it yet.
+            deadline = time.monotonic() + 30
+            while binding not in admin.describe_acls(_filter_of(binding)).result(30):
+                assert time.monotonic() < deadline, f"{binding} is not applied"
 
     return allow
 
