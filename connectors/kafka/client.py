@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiokafka import errors
@@ -14,7 +15,8 @@ from aiokafka.conn import CloseReason, create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.util import create_task
 
-from ..source import ConnectorError, SourceContext, SourceError
+from ..sink import SinkError
+from ..source import ConnectorError, SourceError
 from .connection import Connection
 
 _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
@@ -23,6 +25,8 @@ _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
 _REQUEST_TIMEOUT_MS: Final = 15_000
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+
+Sleep = Callable[[float], Awaitable[None]]
 
 UNANSWERED: Final = (errors.KafkaError, OSError, asyncio.TimeoutError)
 """What a request raises when no answer came. Asking again, elsewhere perhaps, may help."""
@@ -102,13 +106,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
 
         Raises:
             KafkaError, OSError, asyncio.TimeoutError: none came.
-            IncompatibleBrokerVersion, NotImplementedError: the broker is too old, or too new, for the request.
+            IncompatibleBrokerVersion, RuntimeError: the broker is too old, or too new, for the request.
         """
         try:
             return await super().send(node_id, request, group=group)
-        except (errors.KafkaError, NotImplementedError):
-            raise
         except RuntimeError as error:
+            if type(error) is not RuntimeError:  # the library's own are all of kinds of their own
+                raise
             connection = self._conns.get((node_id, group))
             if connection is not None:
                 connection.close(CloseReason.CONNECTION_BROKEN)
@@ -129,30 +133,42 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
         raise last
 
 
-async def connect(connection: Connection, context: SourceContext) -> Client:
+async def connect(
+    connection: Connection,
+    sleep: Sleep,
+    failure: type[SourceError | SinkError],
+    request_timeout_ms: int = _REQUEST_TIMEOUT_MS,
+) -> Client:
     """A connected client; waits for a cluster that is away. It must be closed.
 
+    Args:
+        connection: where to, and who we are.
+        sleep: waits by the engine's clock.
+        failure: what is raised.
+        request_timeout_ms: how long the client waits for an answer.
+
     Raises:
-        SourceError: the cluster cannot be reached within `connect_timeout`, or does not take us.
+        SourceError, SinkError: the cluster cannot be reached within `connect_timeout`, or does not take us.
     """
     try:
         settings = connection.aiokafka_settings()
     except ConnectorError as error:
-        raise SourceError(f"Kafka at {connection.servers}: {error}", retriable=error.retriable) from error
+        raise failure(f"Kafka at {connection.servers}: {error}", retriable=error.retriable) from error
     where = f"Kafka at {connection.servers}"
     waited_s, pause, told = 0.0, _FIRST_PAUSE_S, False
-    began_ms = context.now_ms()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     while True:
-        client = Client(settings)
+        client = Client(settings, request_timeout_ms)
         try:
             await client.bootstrap()
         except (*UNANSWERED, ValueError) as error:
             await client.close()
-            _refuse(where, error)
+            _refuse(where, error, failure)
             reason = str(error) or type(error).__name__
-            waited_s = max(waited_s, (context.now_ms() - began_ms) / 1000)
+            waited_s = max(waited_s, loop.time() - began)
             if waited_s + pause > connection.connect_timeout_ms / 1000:
-                raise SourceError(
+                raise failure(
                     f"{where} cannot be reached within {connection.connect_timeout}: {reason}; "
                     "check that it runs, the servers and the network"
                 ) from error
@@ -164,7 +180,7 @@ async def connect(connection: Connection, context: SourceContext) -> Client:
         if not told:
             _LOG.warning("waiting for %s: %s", where, reason)
             told = True
-        await context.sleep(pause)
+        await sleep(pause)
         waited_s += pause
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -173,17 +189,15 @@ def _closed(error: RuntimeError) -> errors.KafkaConnectionError:
     return errors.KafkaConnectionError(f"the connection was closed: {error}")
 
 
-def _refuse(where: str, error: BaseException) -> None:
+def _refuse(where: str, error: BaseException, failure: type[SourceError | SinkError]) -> None:
     """Tell apart what waiting cannot help.
 
     Raises:
-        SourceError: this is such an error.
+        SourceError, SinkError: this is such an error.
     """
     if isinstance(error, errors.AuthenticationFailedError | errors.SaslAuthenticationFailed):
-        raise SourceError(f"{where} refuses the credentials: {error}", retriable=False) from error
+        raise failure(f"{where} refuses the credentials: {error}", retriable=False) from error
     if isinstance(error, errors.UnsupportedSaslMechanismError | errors.IllegalSaslStateError):
-        raise SourceError(f"{where}: {error}; check the sasl setting", retriable=False) from error
+        raise failure(f"{where}: {error}; check the sasl setting", retriable=False) from error
     if isinstance(error, ssl.SSLError):
-        raise SourceError(
-            f"{where}: TLS fails: {error.reason or error}; check the tls setting", retriable=False
-        ) from error
+        raise failure(f"{where}: TLS fails: {error.reason or error}; check the tls setting", retriable=False) from error

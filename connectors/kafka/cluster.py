@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -19,17 +17,13 @@ from aiokafka.structs import TopicPartition
 
 from ..sink import SinkError
 from . import wire
-from .client import UNANSWERED, Client
+from .client import UNANSWERED, Sleep, connect
 from .connection import Connection
 
 _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
 
 _REQUEST_TIMEOUT_MS: Final = 30_000
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
 _TOPIC_TRIES: Final = 6
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 class UnansweredError(Exception):
@@ -69,50 +63,10 @@ class Cluster:
         """Connect, waiting for a cluster that is away.
 
         Raises:
-            SinkError: it cannot be reached within the connection's `connect_timeout`, or refuses our credentials.
+            SinkError: it cannot be reached within the connection's `connect_timeout`, or does not take us.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._connection.connect_timeout_ms / 1000
-        settings = self._connection.aiokafka_settings()
-        pause, told = _FIRST_PAUSE_S, False
-        while True:
-            client = Client(settings, _REQUEST_TIMEOUT_MS)
-            try:
-                await client.bootstrap()
-            except (*UNANSWERED, ValueError) as error:
-                await client.close()
-                reason = await self._refusal(settings) or str(error)
-                if loop.time() + pause > deadline:
-                    raise SinkError(
-                        f"Kafka at {self.servers} cannot be reached within {self._connection.connect_timeout}: {reason}; "
-                        "check that it runs, the servers and the network"
-                    ) from error
-                if not told:
-                    _LOG.warning("waiting for Kafka at %s: %s", self.servers, reason)
-                    told = True
-                await self._sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
-            except BaseException:
-                await client.close()
-                raise
-            else:
-                self._client, self._loop = client, loop
-                return
-
-    async def _refusal(self, settings: dict[str, Any]) -> str | None:
-        """Why the first server does not take us, which the client only logs."""
-        host, _, port = settings["bootstrap_servers"][0].rpartition(":")
-        options = {name: value for name, value in settings.items() if name != "bootstrap_servers"}
-        try:
-            connection = await create_conn(host, int(port), request_timeout_ms=5000, **options)
-        except (errors.AuthenticationFailedError, errors.SaslAuthenticationFailed) as error:
-            raise SinkError(f"Kafka at {self.servers} refuses the credentials: {error}", retriable=False) from error
-        except (errors.UnsupportedSaslMechanismError, errors.IllegalSaslStateError) as error:
-            raise SinkError(f"Kafka at {self.servers}: {error}", retriable=False) from error
-        except (TimeoutError, errors.KafkaError, OSError, ValueError) as error:
-            return str(error) or type(error).__name__
-        connection.close()
-        return None
+        self._client = await connect(self._connection, self._sleep, SinkError, _REQUEST_TIMEOUT_MS)
+        self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Give back the connections. Does nothing the second time."""
@@ -134,13 +88,17 @@ class Cluster:
         group = ConnectionGroup.COORDINATION if coordination else ConnectionGroup.DEFAULT
         try:
             return await self._client.send(broker, request, group=group)
-        except (errors.IncompatibleBrokerVersion, NotImplementedError) as error:
-            raise SinkError(
-                f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer",
-                retriable=False,
-            ) from error
+        except errors.IncompatibleBrokerVersion as error:
+            raise self._too_old(error) from error
         except UNANSWERED as error:
             raise UnansweredError(f"broker {broker}: {error or type(error).__name__}") from error
+        except RuntimeError as error:  # the library's word for a broker that knows no version of the request
+            raise self._too_old(error) from error
+
+    def _too_old(self, error: Exception) -> SinkError:
+        return SinkError(
+            f"Kafka at {self.servers} is too old for this sink ({error}): it needs Kafka 3.0 or newer", retriable=False
+        )
 
     async def coordinator(self, transactional_id: str) -> int:
         """The broker that keeps a transactional id.

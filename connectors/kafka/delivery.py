@@ -19,7 +19,8 @@ from ...operators.time import format_ms
 from ..sink import SinkError
 from . import wire
 from .batches import FullBatch, largest
-from .cluster import Cluster, Sleep, UnansweredError, denied_id, denied_topic
+from .client import Sleep
+from .cluster import Cluster, UnansweredError, denied_id, denied_topic
 from .transactions import FencedProducerError, ForgottenIdError, ProducerId, Transactions
 
 _LOG: Final = logging.getLogger("tidegate.connectors.kafka")

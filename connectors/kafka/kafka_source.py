@@ -52,7 +52,7 @@ class KafkaSource(Generic[T]):
     async def discover(self, context: SourceContext, known: frozenset[str]) -> list[Split]:
         from .client import connect
 
-        client = await connect(self._settings.connection, context)
+        client = await connect(self._settings.connection, context.sleep, SourceError)
         try:
             places = [place for place in await self._places(client, context) if _id_of(place) not in known]
             if not places:

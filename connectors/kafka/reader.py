@@ -74,7 +74,7 @@ class KafkaReader(Generic[T]):
 
     async def _connect(self) -> Client:
         settings = self._settings
-        client = await connect(settings.connection, self._context)
+        client = await connect(settings.connection, self._context.sleep, SourceError)
         self._held.push_async_callback(client.close)
         group = await self._held.enter_async_context(asyncio.TaskGroup())
         self._spawn = group.create_task

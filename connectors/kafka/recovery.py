@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ..sink import Committable, OutputLostError, SinkContext, SinkError
-from .cluster import Cluster, Sleep
+from .client import Sleep
+from .cluster import Cluster
 from .slots import attempt_of, id_name
 from .tokens import History, Ledger, Start
 from .transactions import Described, Ended, ProducerId, Transactions

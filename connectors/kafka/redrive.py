@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
 
 from ..sink import Redriven, SinkContext, SinkError
-from ..source import SourceContext
 from .client import connect
 from .connection import Connection
 from .dead_letter_sink import OFFSET, PARTITION, TOPIC, VALUE
@@ -97,7 +96,7 @@ class Redrive:
 
     async def _partitions(self) -> list[TopicPartition]:
         """Those of the letters. What is wrong with the cluster or the topic is found out here."""
-        client = await connect(self._connection, cast("SourceContext", self._context))
+        client = await connect(self._connection, self._context.sleep, SinkError)
         try:
             found = await list_topics(client, [self._topic], self._connection)
         finally:

@@ -26,7 +26,8 @@ from ...operators.time import format_ms
 from ..sink import SinkError
 from . import wire
 from .batches import new_builder
-from .cluster import Cluster, Sleep, UnansweredError, denied_topic
+from .client import Sleep
+from .cluster import Cluster, UnansweredError, denied_topic
 
 PARTITION: Final = 0
 _FETCH_BYTES: Final = 4 << 20

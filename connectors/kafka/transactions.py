@@ -23,7 +23,8 @@ from typing import Any, Final
 from ...operators.time import format_ms
 from ..sink import SinkError
 from . import wire
-from .cluster import Cluster, Sleep, UnansweredError, denied_id
+from .client import Sleep
+from .cluster import Cluster, UnansweredError, denied_id
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.5

@@ -20,12 +20,11 @@ DEADLINE_S = 60
 
 
 class LiveSourceContext(ManualSourceContext):
-    """A source's context whose time is real: a broker has no other. Counts, and says when the reader wakes the engine."""
+    """A source's context whose time is real: a broker has no other. Says when the reader wakes the engine."""
 
     def __init__(self) -> None:
         super().__init__()
         self.woken = asyncio.Event()
-        self.counts: dict[str, int] = {}
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -35,9 +34,6 @@ class LiveSourceContext(ManualSourceContext):
 
     def wake(self) -> None:
         self.woken.set()
-
-    def count(self, name: str, n: int = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + n
 
 
 def produce(
