@@ -17,31 +17,28 @@ A bad record never takes its neighbours with it.
 """
 
 from .arrow_table import ArrowFormat, arrow
-from .avro import AvroFormat, avro
+from .avro import avro
 from .csv_lines import CsvFormat, csv
 from .format import Blocking, Decoded, Format, LineFormat, Part, RegisteredFormat, Undecodable, prepare
 from .json_lines import JsonFormat, json
-from .json_schema import JsonSchemaFormat, json_schema
+from .json_schema import json_schema
 from .msgpack_frames import MsgpackFormat, msgpack
-from .protobuf import ProtobufFormat, protobuf
+from .protobuf import protobuf
 from .raw_bytes import RawFormat, raw
-from .registered import Registered
+from .registered import Registered, Unregistered
 from .schema_registry import SchemaRegistry, SchemaRegistryError
 from .text_lines import TextFormat, text
 
 __all__ = [
     "ArrowFormat",
-    "AvroFormat",
     "Blocking",
     "CsvFormat",
     "Decoded",
     "Format",
     "JsonFormat",
-    "JsonSchemaFormat",
     "LineFormat",
     "MsgpackFormat",
     "Part",
-    "ProtobufFormat",
     "RawFormat",
     "Registered",
     "RegisteredFormat",
@@ -49,6 +46,7 @@ __all__ = [
     "SchemaRegistryError",
     "TextFormat",
     "Undecodable",
+    "Unregistered",
     "arrow",
     "avro",
     "csv",

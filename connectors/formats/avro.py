@@ -15,7 +15,7 @@ import msgspec
 from .avro_schema import AvroSchema, for_type, name_of, schema_of
 from .format import BadPayloadError, Decoded, type_name
 from .json_lines import decode_each
-from .registered import HEAD_BYTES, Decode, Encode, Registered
+from .registered import HEAD_BYTES, Decode, Encode, Registered, Unregistered
 from .schema_registry import Schema, SchemaRegistry
 
 T = TypeVar("T")
@@ -130,27 +130,6 @@ class Avro(Generic[T]):
         return f"avro({type_name(self.type)})"
 
 
-class AvroFormat(Generic[T]):
-    """Avro without a registry: payloads are written in one schema and do not name it. See `avro`."""
-
-    suffix = ".avro"
-
-    def __init__(self, language: Avro[T]) -> None:
-        self.type = language.type
-        self._language = language
-        self._decode = language.decoding(language._reader, 0)
-        self._encode = language.encoding(language._reader, b"")
-
-    def decode_messages(self, payloads: Sequence[bytes]) -> Decoded[T]:
-        return self._decode(payloads)
-
-    def encode_messages(self, values: Sequence[T]) -> list[bytes]:
-        return self._encode(values)
-
-    def describe(self) -> str:
-        return self._language.describe()
-
-
 def _loaded(text: str) -> AvroSchema:
     # A primitive may stand as it is, without the quotes of JSON.
     try:
@@ -164,13 +143,13 @@ Given = str | Mapping[str, Any] | Sequence[Any] | None
 
 
 @overload
-def avro(type: type[T], *, schema: Given = None, namespace: str | None = None) -> AvroFormat[T]: ...
+def avro(type: type[T], *, schema: Given = None, namespace: str | None = None) -> Unregistered[T]: ...
 @overload
 def avro(
     type: type[T], *, schema: Given = None, namespace: str | None = None, registry: str | SchemaRegistry
 ) -> Registered[T]: ...
 @overload
-def avro(type: Any = None, *, schema: Given = None, namespace: str | None = None) -> AvroFormat[Any]: ...
+def avro(type: Any = None, *, schema: Given = None, namespace: str | None = None) -> Unregistered[Any]: ...
 @overload
 def avro(
     type: Any = None, *, schema: Given = None, namespace: str | None = None, registry: str | SchemaRegistry
@@ -181,7 +160,7 @@ def avro(
     schema: Given = None,
     namespace: str | None = None,
     registry: str | SchemaRegistry | None = None,
-) -> AvroFormat[Any] | Registered[Any]:
+) -> Unregistered[Any] | Registered[Any]:
     """Avro, typed and checked by msgspec. Needs fastavro.
 
     With a registry each payload names its schema, and is read in the schema in which it was written: fields that the type
@@ -210,4 +189,4 @@ def avro(
         return Registered(language, SchemaRegistry.of(registry))
     if language.schema is None:
         raise ValueError("avro: give a type, a schema or a registry: bare payloads do not say what they hold")
-    return AvroFormat(language)
+    return Unregistered(language, language.decoding(language._reader, 0), language.encoding(language._reader, b""))

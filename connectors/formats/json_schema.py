@@ -9,7 +9,7 @@ import msgspec
 
 from .format import BadPayloadError, Decoded, type_name
 from .json_lines import decode_each
-from .registered import HEAD_BYTES, Decode, Encode, Registered
+from .registered import HEAD_BYTES, Decode, Encode, Registered, Unregistered
 from .schema_registry import Schema, SchemaRegistry
 
 T = TypeVar("T")
@@ -94,27 +94,6 @@ class JsonSchema(Generic[T]):
         return f"json_schema({type_name(self.type)})"
 
 
-class JsonSchemaFormat(Generic[T]):
-    """JSON Schema without a registry. See `json_schema`."""
-
-    suffix = ".json"
-
-    def __init__(self, language: JsonSchema[T]) -> None:
-        self.type = language.type
-        self._language = language
-        self._decode = language.decoding(language.own, 0)
-        self._encode = language.encoding(language.own, b"")
-
-    def decode_messages(self, payloads: Sequence[bytes]) -> Decoded[T]:
-        return self._decode(payloads)
-
-    def encode_messages(self, values: Sequence[T]) -> list[bytes]:
-        return self._encode(values)
-
-    def describe(self) -> str:
-        return self._language.describe()
-
-
 def derived(type: Any) -> dict[str, Any]:
     """The JSON Schema of a type, with the type's own object at the top, where registries look for its title."""
     schema = msgspec.json.schema(type)
@@ -177,13 +156,13 @@ Given = str | Mapping[str, Any] | bool | None
 
 
 @overload
-def json_schema(type: type[T], *, schema: Given = None, validate: bool = True) -> JsonSchemaFormat[T]: ...
+def json_schema(type: type[T], *, schema: Given = None, validate: bool = True) -> Unregistered[T]: ...
 @overload
 def json_schema(
     type: type[T], *, schema: Given = None, validate: bool = True, registry: str | SchemaRegistry
 ) -> Registered[T]: ...
 @overload
-def json_schema(type: Any = None, *, schema: Given = None, validate: bool = True) -> JsonSchemaFormat[Any]: ...
+def json_schema(type: Any = None, *, schema: Given = None, validate: bool = True) -> Unregistered[Any]: ...
 @overload
 def json_schema(
     type: Any = None, *, schema: Given = None, validate: bool = True, registry: str | SchemaRegistry
@@ -194,7 +173,7 @@ def json_schema(
     schema: Given = None,
     validate: bool = True,
     registry: str | SchemaRegistry | None = None,
-) -> JsonSchemaFormat[Any] | Registered[Any]:
+) -> Unregistered[Any] | Registered[Any]:
     """JSON, checked against a JSON Schema and then by the type. Needs jsonschema-rs, which knows all drafts.
 
     Without a registry, payloads are checked against `schema`. With one each payload names its schema and is checked against
@@ -217,4 +196,4 @@ def json_schema(
         return Registered(language, SchemaRegistry.of(registry))
     if language.schema is None:
         raise ValueError("json_schema: give a type, a schema or a registry; for any JSON there is json()")
-    return JsonSchemaFormat(language)
+    return Unregistered(language, language.decoding(language.own, 0), language.encoding(language.own, b""))

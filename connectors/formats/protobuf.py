@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 from .format import BadPayloadError, Decoded
 from .json_lines import decode_each
 from .protobuf_file import decode_indexes, encode_indexes, indexes_of, messages_of
-from .registered import HEAD_BYTES, Decode, Encode, Registered
+from .registered import HEAD_BYTES, Decode, Encode, Registered, Unregistered
 from .schema_registry import Schema, SchemaRegistry
 
 T = TypeVar("T")
@@ -68,6 +68,18 @@ class Protobuf(Generic[T]):
 
         return decode
 
+    def decoding(self) -> Decode[T]:
+        """What decodes bare payloads."""
+        parse: Callable[[bytes], T] = self.type.FromString
+
+        def decode(payloads: Sequence[bytes]) -> Decoded[T]:
+            try:
+                return Decoded([parse(payload) for payload in payloads])
+            except Exception:
+                return decode_each(payloads, parse)
+
+        return decode
+
     def encoder(self, schema: Schema, head: bytes) -> Encode[T]:
         places = [place for place, name in messages_of(schema.text).items() if name == self.record_name]
         place = places[0] if places else indexes_of(self.type.DESCRIPTOR)
@@ -94,31 +106,6 @@ class Protobuf(Generic[T]):
         return f"protobuf({self.type.__name__})"
 
 
-class ProtobufFormat(Generic[T]):
-    """Protobuf without a registry. See `protobuf`."""
-
-    suffix = ".pb"
-
-    def __init__(self, language: Protobuf[T]) -> None:
-        self.type: Any = language.type
-        self._language = language
-        self._parse: Callable[[bytes], T] = language.type.FromString
-        self._encode = language.encoding(b"")
-
-    def decode_messages(self, payloads: Sequence[bytes]) -> Decoded[T]:
-        parse = self._parse
-        try:
-            return Decoded([parse(payload) for payload in payloads])
-        except Exception:
-            return decode_each(payloads, parse)
-
-    def encode_messages(self, values: Sequence[T]) -> list[bytes]:
-        return self._encode(values)
-
-    def describe(self) -> str:
-        return self._language.describe()
-
-
 def _encoded(file: Any) -> str:
     """A file as registries take it where they are not given its text."""
     return base64.b64encode(file.serialized_pb).decode()
@@ -133,12 +120,12 @@ def _collect(file: Any, found: dict[str, tuple[str, str, Sequence[str]]]) -> Non
 
 
 @overload
-def protobuf(type: type[T], *, schema: str | None = None) -> ProtobufFormat[T]: ...
+def protobuf(type: type[T], *, schema: str | None = None) -> Unregistered[T]: ...
 @overload
 def protobuf(type: type[T], *, schema: str | None = None, registry: str | SchemaRegistry) -> Registered[T]: ...
 def protobuf(
     type: type[T], *, schema: str | None = None, registry: str | SchemaRegistry | None = None
-) -> ProtobufFormat[T] | Registered[T]:
+) -> Unregistered[T] | Registered[T]:
     """Protocol Buffers. The records are messages of a generated class. Needs protobuf.
 
     Fields that the class does not know are kept in the message, and those that were not written have their defaults. With a
@@ -154,4 +141,6 @@ def protobuf(
         ImportError: protobuf is not installed; names the extra.
     """
     language: Protobuf[T] = Protobuf(type, schema)
-    return ProtobufFormat(language) if registry is None else Registered(language, SchemaRegistry.of(registry))
+    if registry is not None:
+        return Registered(language, SchemaRegistry.of(registry))
+    return Unregistered(language, language.decoding(), language.encoding(b""))

@@ -1,4 +1,4 @@
-"""Formats with a schema registry: each payload names the schema in which it was written."""
+"""Formats of schema languages: with a registry each payload names its schema, without one none does."""
 
 from __future__ import annotations
 
@@ -187,6 +187,27 @@ class Registered(Generic[T]):
 
     def describe(self) -> str:
         return f"{self._language.describe()} in {self.registry.url}"
+
+
+class Unregistered(Generic[T]):
+    """A format without a registry: all payloads are written in one schema and do not name it. See `avro`, `protobuf` and
+    `json_schema`."""
+
+    def __init__(self, language: SchemaLanguage[T], decode: Decode[T], encode: Encode[T]) -> None:
+        self.type = language.type
+        self.suffix = language.suffix
+        self._language = language
+        self._decode = decode
+        self._encode = encode
+
+    def decode_messages(self, payloads: Sequence[bytes]) -> Decoded[T]:
+        return self._decode(payloads)
+
+    def encode_messages(self, values: Sequence[T]) -> list[bytes]:
+        return self._encode(values)
+
+    def describe(self) -> str:
+        return self._language.describe()
 
 
 def _is_head(head: bytes) -> bool:

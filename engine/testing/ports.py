@@ -45,7 +45,7 @@ def _ports_to_try() -> Iterator[int]:
 
 
 def ensure_free(port: int) -> None:
-    """Check a port before a broker is started on it.
+    """Check a port before a server is started on it.
 
     Raises:
         KafkaUnavailableError: another process has it.

@@ -20,7 +20,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -29,11 +28,10 @@ from types import TracebackType
 from ...operators.time import Duration, duration_ms
 from ..clock import SystemClock
 from .kafka_jars import KafkaUnavailableError, java_command
+from .ports import HOST, ensure_free, free_ports
 
 REGISTRY_VERSION = "3.0.9"
 """The newest that runs on Java 17."""
-
-HOST = "127.0.0.1"
 
 _PATH = "/apis/ccompat/v7"
 
@@ -79,7 +77,7 @@ class LocalSchemaRegistry:
     def __enter__(self) -> LocalSchemaRegistry:
         try:
             java, archive = java_command(), registry_archive()
-            self._port = self._port or _free_port()
+            self._port = self._port or free_ports(1)[0]
             self._start(java, archive)
             self._wait_until_serving()
         except BaseException:
@@ -104,15 +102,8 @@ class LocalSchemaRegistry:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, java: str, archive: Path) -> None:
-        # Another registry on this port would answer in its stead.
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, self._port))
-            except OSError as error:
-                raise KafkaUnavailableError(
-                    f"port {self._port} on {HOST} cannot be had ({error.strerror}): end what holds it, or choose another"
-                ) from None
+        assert self._port is not None
+        ensure_free(self._port)  # another registry on this port would answer in its stead
         environment = {
             **os.environ,
             "QUARKUS_HTTP_HOST": HOST,
@@ -223,13 +214,6 @@ def _runner(archive: Path) -> Path:
     if not found:
         raise KafkaUnavailableError(f"{archive} has no schema registry in it: remove it, so that it is fetched again")
     return found[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> None:

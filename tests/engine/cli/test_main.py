@@ -177,14 +177,3 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-@pytest.mark.slow
-def test_the_engine_imports_nothing_heavy() -> None:
-    """What runs a job is loaded with the first job; what a topology may use, when it uses it."""
-    code = (
-        "import sys; import tidegate.engine\n"
-        "heavy = {'typer', 'rich', 'rocksdict', 'obstore', 'prometheus_client', 'pyarrow', 'polars', 'aiokafka'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
