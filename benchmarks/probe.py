@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgspec
-from tidegate.connectors.sink import Committable, Guarantee, SinkContext
+from tidegate.connectors.sink import AtLeastOnce, Committable, SinkContext
 from tidegate.operators.batch import Batch
 
 Look = Callable[[list[Any]], None]
 
 
-class ProbeSink:
+class ProbeSink(AtLeastOnce):
     """Writes JSON lines into an open file without buffering, if there is one, and then shows the values to `look`.
 
     At least once: what is written is written.
     """
-
-    guarantee: Guarantee = "at_least_once"
 
     def __init__(self, look: Look, file: BinaryIO | None = None) -> None:
         self.look = look
@@ -26,14 +24,6 @@ class ProbeSink:
 
     def writer(self, context: SinkContext) -> ProbeWriter:
         return ProbeWriter(self)
-
-    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
-        pass
-
-    async def recover(
-        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
-    ) -> None:
-        pass
 
     def describe(self) -> str:
         return "probe"

@@ -5,7 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .sink import Committable, Guarantee, OutputLostError, Redriven, Sink, SinkContext, SinkError, SinkWriter
+from .sink import (
+    AtLeastOnce,
+    Committable,
+    Guarantee,
+    OutputLostError,
+    Redriven,
+    Sink,
+    SinkContext,
+    SinkError,
+    SinkWriter,
+)
 from .source import (
     ConnectorError,
     Fetch,
@@ -33,6 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AtLeastOnce",
     "Committable",
     "ConnectorError",
     "Fetch",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any, TextIO
 
 from ..operators.batch import Batch
 from .formats.format import LineFormat
-from .sink import Committable, Guarantee, SinkContext, SinkError
+from .sink import AtLeastOnce, Committable, SinkContext, SinkError
 
 
-class ConsoleSink:
+class ConsoleSink(AtLeastOnce):
     """See `sink`."""
-
-    guarantee: Guarantee = "at_least_once"
 
     def __init__(self, format: LineFormat[Any] | None = None, prefix: str = "", stream: TextIO | None = None) -> None:
         self.format = format
@@ -23,14 +20,6 @@ class ConsoleSink:
 
     def writer(self, context: SinkContext) -> ConsoleWriter:
         return ConsoleWriter(self, context)
-
-    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
-        pass
-
-    async def recover(
-        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
-    ) -> None:
-        pass
 
     def describe(self) -> str:
         return f"console.sink({'' if self.format is None else self.format.describe()})"

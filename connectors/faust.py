@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from ..operators.batch import Batch
-from .sink import Committable, Guarantee, SinkContext, SinkError
+from .sink import AtLeastOnce, Committable, SinkContext, SinkError
 from .source import Fetch, Lag, Offset, Rejected, SourceContext, SourceError, Split
 
 if TYPE_CHECKING:
@@ -322,10 +322,8 @@ class ChannelReader:
             self._source._reader = None
 
 
-class ChannelSink:
+class ChannelSink(AtLeastOnce):
     """See `channel_sink`."""
-
-    guarantee: Guarantee = "at_least_once"
 
     def __init__(
         self,
@@ -349,14 +347,6 @@ class ChannelSink:
 
     def writer(self, context: SinkContext) -> ChannelWriter:
         return ChannelWriter(self, context)
-
-    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
-        pass
-
-    async def recover(
-        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
-    ) -> None:
-        pass
 
     def describe(self) -> str:
         return f"faust.channel_sink({self._label}) (at least once)"

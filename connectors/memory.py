@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from ..operators.batch import Batch
-from .sink import Committable, Guarantee, SinkContext, SinkError
+from .sink import AtLeastOnce, Committable, Guarantee, SinkContext, SinkError
 from .source import Fetch, Lag, Offset, SourceContext, SourceError, Split
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ def sink() -> ListSink[Any]:
     return ListSink()
 
 
-class Channel(Generic[T]):
+class Channel(AtLeastOnce, Generic[T]):
     """See `channel`."""
 
     bounded = False
@@ -173,7 +173,6 @@ class Channel(Generic[T]):
     replayable = False
     has_timestamps = False
     poll_interval_ms = 1000
-    guarantee: Guarantee = "at_least_once"
 
     def __init__(self, capacity: int = 1024, type: Any = None) -> None:
         if capacity < 1:
@@ -221,14 +220,6 @@ class Channel(Generic[T]):
 
     def writer(self, context: SinkContext) -> ChannelWriter[T]:
         return ChannelWriter(self)
-
-    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
-        pass
-
-    async def recover(
-        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
-    ) -> None:
-        pass
 
     def describe(self) -> str:
         return f"memory.channel(capacity={self.capacity}) (not replayable)"

@@ -128,6 +128,20 @@ class Sink(Protocol[T]):
     # nothing: where a checkpoint has output of several sinks, all are asked before the first of them commits.
 
 
+class AtLeastOnce:
+    """What a sink at least once inherits: its writer makes everything visible at the barrier, so there is no second phase."""
+
+    guarantee: Guarantee = "at_least_once"
+
+    async def commit(self, context: SinkContext, committables: Sequence[Committable]) -> None:
+        """There is nothing to make visible."""
+
+    async def recover(
+        self, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
+    ) -> None:
+        """There is nothing to take back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Redriven:
     """What became of dead letters.
