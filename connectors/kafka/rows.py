@@ -161,6 +161,8 @@ class RowMaker:
             return [key.encode() for key in keys]
         if kinds <= {bytes, type(None)}:
             return keys
+        if kinds == {int}:
+            return [b"%d" % key for key in keys]
         return [_key_bytes(key) for key in keys]
 
     def _read(self, function: Callable[[Any], Any], values: Sequence[Any], what: str) -> list[Any]:

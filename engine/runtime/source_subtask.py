@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from ...connectors.source import Fetch, Offset, SourceError, SourceReader, Split
@@ -36,7 +37,12 @@ class SplitProgress:
         self.measures = measures
         self.idle = False
         self.last_record: float = 0.0
-        self.parked_until: float | None = None
+        self.parked_until = -inf
+        self.lingers_until = -inf
+
+    def ready(self, now: float) -> bool:
+        """Neither parked because it had nothing, nor waiting for a batch to fill."""
+        return self.parked_until <= now and self.lingers_until <= now
 
     def position(self) -> SplitPosition:
         return SplitPosition(self.split, self.offset, self.ended, self.watermark.watermark_ms, self.records)
@@ -146,7 +152,7 @@ class SourceSubtask:
         """Look again."""
         self._wakes += 1
         for progress in self.splits.values():
-            progress.parked_until = None
+            progress.parked_until = -inf
         self._woken.set()
 
     # ------------------------------------------------------------- the task
@@ -199,14 +205,13 @@ class SourceSubtask:
         measures.busy_s += took
         self._size.observe(count, took)
         wait_s = self._pace.delay(count, clock.monotonic())
-        if not count and progress_or_none.parked_until is None:
+        if not count and progress_or_none.ready(started):
             return
-        if wait_s > 0 or (not self._bounded and 0 < count < self._size.small):
-            idle = max(wait_s, self._linger_s if wait_s <= 0 else 0.0)
-            await clock.sleep(idle)
-            measures.idle_s += idle
-        else:
-            await clock.sleep(0)
+        if not self._bounded and 0 < count < self._size.small:
+            # The others need not wait until more has come in this one.
+            progress_or_none.lingers_until = clock.monotonic() + self._linger_s
+        await clock.sleep(wait_s)
+        measures.idle_s += wait_s
 
     @property
     def _exhausted(self) -> bool:
@@ -215,12 +220,8 @@ class SourceSubtask:
     def _choose(self, now: float) -> SplitProgress | None:
         best: SplitProgress | None = None
         for progress in self.splits.values():
-            if progress.ended:
+            if progress.ended or not progress.ready(now):
                 continue
-            if progress.parked_until is not None:
-                if progress.parked_until > now:
-                    continue
-                progress.parked_until = None
             if best is None or progress.watermark.watermark_ms < best.watermark.watermark_ms:
                 best = progress
         if best is not None and self._event_time is None and not self._own_timestamps:
@@ -232,9 +233,9 @@ class SourceSubtask:
         waits = [] if until_timer is None else [until_timer]
         if not self.draining:
             waits += [
-                progress.parked_until - now
+                max(progress.parked_until, progress.lingers_until) - now
                 for progress in self.splits.values()
-                if progress.parked_until is not None and not progress.ended
+                if not progress.ended
             ]
             idle_ms = self._watermarks.idle_timeout_ms
             if idle_ms is not None and not self._bounded:

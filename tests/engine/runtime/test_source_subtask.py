@@ -116,6 +116,18 @@ async def test_a_rate_limit_is_kept():
     assert sink.values == [(0, 100)]
 
 
+async def test_a_split_that_waits_for_more_holds_no_other_up():
+    """After a small batch its own split lingers; the others are read meanwhile."""
+    clock, out = ManualClock(0), memory.channel()
+    source = ScriptedSource([1, 2, Pause(), 3], [4, 5, Pause(), 6], [7, Pause(), 8], bounded=False)
+    topology = Topology("lingering")
+    topology.source("numbers", source).sink("out", out)
+    async with _begun(topology, clock, linger="1h") as job:
+        await _settle()
+        assert sorted(out._values) == [1, 2, 4, 5, 7]
+        await job.cancel()
+
+
 async def test_stop_after_records_drains_the_job():
     """The sources end once so many records have been read, and what was read is committed."""
     sink = memory.sink()
