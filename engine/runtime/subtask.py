@@ -91,6 +91,9 @@ class Subtask:
         if isinstance(element, Batch):
             self.watermarks.set_active(channel)
             self._must_tell_idle = False
+            if element.watermarks and self.gate.channels > 1:
+                held_back = self.watermarks.hold_back(channel, element.watermarks)
+                element = Batch(element.values, element.timestamps, element.keys, held_back, element.origin)
             self._head.process(element)
             await self.chain.flush(arrived)
         elif isinstance(element, Watermark):

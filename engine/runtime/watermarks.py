@@ -125,6 +125,26 @@ class InputWatermarks:
         """Records have come on a channel."""
         self.idle_channels[channel] = False
 
+    def hold_back(self, channel: int, running: list[int]) -> list[int]:
+        """The watermark before each record of a batch, ascending, as the sender of one channel sees it: held back to where the
+        other channels stand.
+
+        >>> inputs = InputWatermarks(2)
+        >>> inputs.update(1, 30)
+        >>> inputs.hold_back(0, [10, 50, 90])
+        [10, 30, 30]
+        """
+        others = [
+            mark
+            for other, (mark, idle) in enumerate(zip(self.marks, self.idle_channels, strict=True))
+            if other != channel and not idle
+        ]
+        reached = min(others, default=running[-1])
+        if running[-1] <= reached and running[0] >= self.merged:
+            return running
+        merged = self.merged
+        return [max(merged, min(mark, reached)) for mark in running]
+
     def _risen(self) -> int | None:
         merged = lowest(zip(self.marks, self.idle_channels, strict=True))
         if merged > self.merged:

@@ -93,3 +93,22 @@ def test_an_input_that_wakes_up_does_not_take_the_merged_watermark_back():
     assert inputs.merged == 50
     assert inputs.update(0, 70) is None
     assert inputs.update(1, 60) == 60
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 50), min_size=1, max_size=5)), max_size=8),
+    idle=st.sampled_from([None, 0, 1, 2]),
+)
+def test_before_each_record_all_inputs_have_come_so_far(steps, idle):
+    """The watermark before a record is the lowest of its own sender's and those of the active others, and never falls."""
+    inputs = InputWatermarks(3)
+    marks = [MIN_WATERMARK] * 3
+    if idle is not None:
+        inputs.set_idle(idle)
+    for channel, running in steps:
+        running = sorted(max(mark, marks[channel]) for mark in running)
+        inputs.set_active(channel)
+        others = [marks[n] for n in range(3) if n != channel and not inputs.idle_channels[n]]
+        assert inputs.hold_back(channel, running) == [max(inputs.merged, min([mark, *others])) for mark in running]
+        marks[channel] = running[-1]
+        inputs.update(channel, running[-1])
