@@ -19,6 +19,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,7 +71,8 @@ def new_topic(kafka_servers: str, request: pytest.FixtureRequest) -> Callable[..
         config = {key.replace("_", "."): str(value) for key, value in settings.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=config)
         admin.create_topics([topic])[name].result(30)
-        for _ in range(1000):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             found = admin.list_topics(name, timeout=30).topics[name]
             if found.error is None and [p.leader >= 0 for p in found.partitions.values()] == [True] * partitions:
                 return name
