@@ -46,6 +46,7 @@ def assemble(
     completed_at_ms: int,
     total_ms: float,
     finished: bool,
+    first: bool,
 ) -> Manifest:
     """The manifest of a checkpoint that all subtasks have acknowledged."""
     sources: dict[str, dict[str, SplitEntry]] = {}
@@ -87,4 +88,5 @@ def assemble(
         committables=committables,
         restored_from=facts.restored_from,
         finished=finished,
+        first=first,
     )

@@ -290,6 +290,7 @@ class CheckpointCoordinator:
             completed_at_ms=self._clock.now_ms(),
             total_ms=(self._clock.monotonic() - current.started) * 1000,
             finished=current.finished,
+            first=self.completed == 0 and self._facts.restored_from is None,
         )
         if self._storage is not None:
             try:

@@ -109,6 +109,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             manifest exists.
         restored_from: the checkpoint that the attempt started from; None for a start from nothing.
         finished: the streams had come to their end: every window has fired, and nothing can be added.
+        first: none was complete before it since the job began from nothing, so no output was visible then.
     """
 
     format: str = FORMAT
@@ -130,6 +131,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     committables: dict[str, list[dict[str, Any]]] = {}
     restored_from: int | None = None
     finished: bool = False
+    first: bool = False
 
     @property
     def title(self) -> str:

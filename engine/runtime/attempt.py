@@ -28,7 +28,7 @@ from ..plan import Plan
 from ..state.backend import StateBackend
 from ..topology import Node
 from .contexts import ConnectorContext
-from .recovery import Restored, deal_out_splits, restore
+from .recovery import Restored, begin_again, deal_out_splits, restore
 from .worker import Deployment, Worker
 
 _MEASURE_INTERVAL_S = 0.25
@@ -89,7 +89,7 @@ class Attempt:
         sinks = self._sinks()
         restored = await self._restore(sinks, reading, wanted, last_seen if reading is self._storage else 0)
         manifest = restored.manifest
-        self.restored_from = None if manifest is None else manifest.checkpoint_id
+        self.restored_from = restored.checkpoint_id
         splits = await deal_out_splits(self._plan, manifest, self._context)
         self.coordinator = CheckpointCoordinator(
             self._facts(),
@@ -215,6 +215,10 @@ class Attempt:
             except OutputLostError as error:
                 if own is None:
                     raise
+                if own.first and not error.partly:
+                    self._on_event("checkpoint_passed_over", {"reason": f"{own.title}: its output is lost: {error}"})
+                    await self._recover_sinks(sinks, None)
+                    return begin_again(own)
                 if error.partly and not self._config.allow_repeats:
                     raise CommitError(
                         f"{own.title}: {error}; part of its output is visible, so going on from the checkpoint before it "

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
 
 from ...connectors.source import Source, SourceError, Split
+from ...operators.time import MIN_WATERMARK
 from ..checkpoint.decisions import OperatorFacts, Refuse, Restore, StartFresh, check_topology, choose_restore
-from ..checkpoint.manifest import Manifest, SubtaskState
+from ..checkpoint.manifest import Manifest, SplitEntry, SubtaskState
 from ..checkpoint.redistribution import assign_snapshots, assign_splits
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
@@ -22,15 +25,24 @@ from ..topology import Node
 from .chain import SplitPosition
 from .contexts import ConnectorContext
 
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
 Fetched = dict[str, list[list[tuple[StoreSnapshot, Path]]]]
 Dealt = dict[str, list[list[tuple[Split, SplitPosition | None]]]]
 
 
-def open_storage(config: RunConfig, job: str, executor: Executor, clock: Clock) -> CheckpointStorage | None:
-    """Where the job keeps its checkpoints; None when it keeps none."""
+def open_storage(
+    config: RunConfig, job: str, executor: Executor, clock: Clock, store: ObjectStore | None = None
+) -> CheckpointStorage | None:
+    """Where the job keeps its checkpoints; None when it keeps none.
+
+    Args:
+        store: in place of the one that the location names.
+    """
     if config.checkpoints is None:
         return None
-    return CheckpointStorage(config.checkpoints, job, executor, clock)
+    return CheckpointStorage(config.checkpoints, job, executor, clock, store=store)
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,27 @@ class Restored:
     """What was chosen and fetched.
 
     Attributes:
-        manifest: the checkpoint; None for a start from nothing.
+        manifest: where the splits go on from; None for a start from nothing.
         snapshots: see `Deployment.snapshots`.
+        checkpoint_id: the checkpoint whose state and output this is; None for none.
     """
 
     manifest: Manifest | None
     snapshots: Fetched
+    checkpoint_id: int | None
+
+
+def begin_again(first: Manifest) -> Restored:
+    """The beginning of a job whose first checkpoint is lost: nothing was visible before it, so to read its splits from where
+    it began repeats nothing. Those are not looked for anew: the newest record, for one, is another one by now."""
+    sources = {
+        name: {
+            split_id: SplitEntry(entry.split, None, ended=False, watermark_ms=MIN_WATERMARK, records=0)
+            for split_id, entry in splits.items()
+        }
+        for name, splits in first.sources.items()
+    }
+    return Restored(replace(first, sources=sources, operators={}, committables={}, finished=False), {}, None)
 
 
 async def restore(
@@ -67,12 +94,12 @@ async def restore(
         TopologyError: the topology does not fit the checkpoint; lists every problem with its remedy.
     """
     if storage is None or wanted is None:
-        return Restored(None, {})
+        return Restored(None, {}, None)
     told: set[str] = set()
     while True:
         decision = choose_restore(await storage.list(), wanted, problems, last_seen_id)
         if isinstance(decision, StartFresh):
-            return Restored(None, {})
+            return Restored(None, {}, None)
         if isinstance(decision, Refuse):
             raise CheckpointError(decision.reason)
         assert isinstance(decision, Restore)
@@ -85,7 +112,8 @@ async def restore(
         if misfits:
             raise TopologyError(misfits)
         try:
-            return Restored(manifest, await _fetch(storage, manifest, plan, config.allow_dropped, directory))
+            fetched = await _fetch(storage, manifest, plan, config.allow_dropped, directory)
+            return Restored(manifest, fetched, manifest.checkpoint_id)
         except CorruptionError as error:
             problems.setdefault(manifest.checkpoint_id, []).append(str(error))
 

@@ -1,7 +1,9 @@
 """From a checkpoint to what the subtasks start from."""
 
+import shutil
+
 import pytest
-from tidegate.connectors import OutputLostError, SinkError, files, formats
+from tidegate.connectors import OutputLostError, SinkError, Split, files, formats
 from tidegate.engine import CheckpointError, CommitError, JobError, RunConfig, Topology, restart, run
 from tidegate.engine.testing import BARRIER, ScriptedSource, run_script
 
@@ -209,9 +211,54 @@ async def test_a_checkpoint_that_cannot_stand_in_for_a_lost_one_says_for_which(t
     )
 
 
-async def test_when_the_only_checkpoint_lost_its_output_nothing_is_started_by_itself(tmp_path):
-    """A start from nothing is for the user to decide."""
+async def test_when_the_first_checkpoint_lost_its_output_the_job_begins_again(tmp_path):
+    """Nothing was visible before, so to read all splits from their beginning repeats nothing."""
     ledger = Ledger(lose_commit=1)
+    events = await _through_ledger(tmp_path, ledger)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3, 4, 5, 6]
+    assert ledger.recovered == [None, 1, None]
+    assert [facts["restored_from"] for name, facts in events if name == "job_running"] == [None, None]
+
+
+class LatestSource(ScriptedSource):
+    """It begins with what comes from now on: where that is stands in the split, and is another place with each discovery."""
+
+    discovered = 0
+
+    async def discover(self, context, known):
+        self.discovered += len(known) == 0
+        found = await super().discover(context, known)
+        return [Split(split.id, {"start": self.discovered}) for split in found]
+
+    def reader(self, context):
+        reader = super().reader(context)
+        opened = reader.open
+
+        async def open_at_start(split, offset):
+            await opened(split, split.where["start"] if offset is None else offset)
+
+        reader.open = open_at_start
+        return reader
+
+
+async def test_a_job_that_begins_again_reads_from_where_it_began(tmp_path):
+    """A source that was told to start at the newest record does not start at a newer one."""
+    ledger = Ledger(lose_commit=1)
+    source = LatestSource([0, 1, 2, BARRIER, 3])
+    topology = Topology("ledger")
+    topology.source("numbers", source).sink("out", ledger)
+    config = RunConfig(checkpoints=tmp_path, checkpoint_interval="1h", restart=restart.fixed_delay(2, "0ms"))
+    await run_script(topology, source, config)
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2, 3]
+
+
+async def test_when_a_later_checkpoint_is_the_only_one_and_lost_its_output_nothing_is_started_by_itself(tmp_path):
+    """Output was visible before: a start from nothing is for the user to decide."""
+    ledger = Ledger(lose_commit=2, partly=True)
+    with pytest.raises(CommitError):
+        await _through_ledger(tmp_path, ledger)
+    shutil.rmtree(tmp_path / "ledger" / "checkpoints" / "0000000001")
+    ledger._partly = False
     with pytest.raises(CheckpointError, match="its output is lost: the ledger forgot it"):
         await _through_ledger(tmp_path, ledger)
-    assert ledger.visible == []
+    assert [value for found in ledger.visible for value in found["values"]] == [1, 2]
