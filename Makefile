@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test lint types check crash bench format clean
+.PHONY: help demo test lint types check crash simulate bench format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,7 +41,10 @@ types: $(VENV)/.dev .types/tidegate  ## mypy --strict over the three packages
 check: test lint types  ## what must pass before a change lands
 
 crash: $(VENV)/.dev  ## the long crash suites: kill -9 at random instants, a crash at every await and I/O call
-	$(BIN)/python -m pytest -n 2 -m long tests/guarantees
+	$(BIN)/python -m pytest -n 2 -m long tests/guarantees --ignore tests/guarantees/simulate
+
+simulate: $(VENV)/.dev  ## 10,000 seeded histories of crashes, delays and failures in virtual time
+	$(BIN)/python -m pytest -s -m long tests/guarantees/simulate
 
 bench: $(VENV)/.dev  ## measure on this machine, against the hand-written loop in the same run
 	$(BIN)/tidegate bench

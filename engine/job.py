@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-import random
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from .validation import validate
 from .waiting import why_waiting
 
 if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
     from .checkpoint.coordinator import CheckpointCoordinator
     from .runtime.attempt import Attempt
 
@@ -79,6 +81,8 @@ class Job:
         clock: Clock | None = None,
         executor: Executor | None = None,
         on_event: OnEvent | None = None,
+        store: ObjectStore | None = None,
+        random: Random | None = None,
     ) -> None:
         validate(topology)
         self.topology = topology
@@ -101,7 +105,8 @@ class Job:
         self._stop: tuple[str | None] | None = None
         self._cancelled = False
         self._records_left = config.stop_after_records
-        self._random = random.Random(f"{self.name}/{os.getpid()}")
+        self._store = store
+        self._random = random or Random(f"{self.name}/{os.getpid()}")
 
     # ------------------------------------------------------------------ the user's
 
@@ -240,7 +245,7 @@ class Job:
 
         failures: list[Failure] = []
         failed_at: float | None = None
-        storage = open_storage(self.config, self.name, self._executor, self.clock)
+        storage = open_storage(self.config, self.name, self._executor, self.clock, self._store)
         folder: Path | None = None
         try:
             if storage is not None:

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "replay": ("replay", "app", "run a topology again from a checkpoint, into other sinks"),
     "redrive": ("redrive", "app", "send the originals of dead letters through the topology again"),
     "explain": ("explain", "app", "show the plan of a topology"),
+    "simulate": ("simulate", "app", "find out whether results stay the same, whatever dies"),
     "status": ("steer", "status_app", "show how a running job is"),
     "savepoint": ("steer", "savepoint_app", "take a savepoint of a running job"),
     "stop": ("steer", "stop_app", "stop a running job"),

@@ -1,0 +1,148 @@
+"""Topologies of each kind of operator, with what their sources give, for the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from tidegate.connectors import memory
+from tidegate.engine import Stream, Topology
+from tidegate.operators import MapState, ProcessFunction, Watermarks, agg, windows
+
+KINDS = ("stateless", "running", "windows", "late", "sessions", "join", "timers", "async")
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """`value` was seen for `key` at `at`."""
+
+    key: str
+    at: int
+    value: int
+
+
+class Joined(ProcessFunction[tuple[str, Reading], tuple[str, int, int]]):
+    """Pairs the records of two streams whose times differ by at most 50 ms: an interval join by hand."""
+
+    LEFT = MapState("left", int, int)
+    RIGHT = MapState("right", int, int)
+
+    def states(self) -> Any:
+        return [self.LEFT, self.RIGHT]
+
+    def open(self, context: Any) -> None:
+        self.sides = {"left": context.state(self.LEFT), "right": context.state(self.RIGHT)}
+
+    def process(self, value: tuple[str, Reading], context: Any) -> Iterable[tuple[str, int, int]]:
+        side, reading = value
+        other = "right" if side == "left" else "left"
+        self.sides[side].put(reading.value, reading.at)
+        context.timers.set_event(reading.at + 200)
+        for found, at in sorted(self.sides[other].items()):
+            if abs(at - reading.at) <= 50:
+                pair = (reading.value, found) if side == "left" else (found, reading.value)
+                yield (reading.key, *pair)
+
+    def on_timer(self, timestamp_ms: int, context: Any) -> None:
+        for state in self.sides.values():
+            for value in [value for value, at in state.items() if at <= timestamp_ms - 200]:
+                state.remove(value)
+
+
+class Totals(ProcessFunction[Reading, tuple[str, int, int]]):
+    """Gives out the total of each round 100 ms of a key."""
+
+    TOTALS = MapState("totals", int, int)
+
+    def states(self) -> Any:
+        return [self.TOTALS]
+
+    def open(self, context: Any) -> None:
+        self.totals = context.state(self.TOTALS)
+
+    def process(self, value: Reading, context: Any) -> None:
+        end = (value.at // 100 + 1) * 100
+        self.totals.put(end, (self.totals.get(end) or 0) + value.value)
+        context.timers.set_event(end)
+
+    def on_timer(self, timestamp_ms: int, context: Any) -> Any:
+        yield (context.key, timestamp_ms, self.totals.get(timestamp_ms))
+        self.totals.remove(timestamp_ms)
+
+
+async def _asked(reading: Reading) -> tuple[str, int]:
+    await asyncio.sleep(reading.value % 7 / 100)
+    return (reading.key, reading.value * 2)
+
+
+def _flat(result: Any) -> tuple[str, int, int, int, int]:
+    return (result.key, result.start_ms, result.end_ms, result.n, result.total)
+
+
+def _readings(seed: int, keys: str, count: int, late: int = 0) -> list[Reading]:
+    """Out of order by less than 40 ms, but for `late` of them."""
+    random = Random(seed)
+    behind = set(random.sample(range(count // 3, count), late))
+    times = [10 * n + random.randrange(40) - (500 if n in behind else 0) for n in range(count)]
+    return [Reading(random.choice(keys), max(0, at), n) for n, at in enumerate(times)]
+
+
+def _windowed(stream: Stream[Reading], assigner: Any, lateness: str = "0ms") -> Stream[Any]:
+    windowed = stream.key_by(lambda r: r.key, name="by-key").window(assigner, allowed_lateness=lateness)
+    return windowed.aggregate(n=agg.count(), total=agg.sum("value"), name="window")
+
+
+def _source(topology: Topology, *splits: list[Reading], name: str = "readings") -> Stream[Reading]:
+    # Dealt out in turn, as `memory.source` does.
+    records = [r for group in zip(*splits, strict=True) for r in group]
+    return topology.source(
+        name,
+        memory.source(records, splits=len(splits), type=Reading),
+        event_time="at",
+        watermarks=Watermarks(out_of_orderness="50ms", idle_timeout="30s"),
+    )
+
+
+def _build(kind: str) -> Topology:
+    topology = Topology(f"simulated-{kind}")
+    if kind == "late":
+        stream = _source(topology, _readings(4, "ab", 60, late=8))
+        late = _windowed(stream, windows.tumbling("100ms"), "150ms")
+        late.map(_flat, name="flat").sink("out", memory.sink())
+        late.side_output("late").map(lambda r: (r.key, r.at, r.value), name="behind").sink("late", memory.sink())
+        return topology
+    if kind == "join":
+        left = _source(topology, _readings(5, "abc", 40), name="left").map(lambda r: ("left", r), name="l")
+        right = _source(topology, _readings(6, "abc", 40), name="right").map(lambda r: ("right", r), name="r")
+        joined = left.union(right).key_by(lambda pair: pair[1].key, name="by-key").process(Joined(), name="joined")
+        joined.sink("out", memory.sink())
+        return topology
+    # A key stands in one split only, so that the order of its records is one.
+    stream = _source(topology, _readings(1, "abc", 40), _readings(2, "def", 40))
+    out: Stream[Any]
+    if kind == "stateless":
+        out = stream.filter(lambda r: r.value % 3 != 0, name="thirds").map(lambda r: (r.key, r.value), name="pair")
+    elif kind == "running":
+        keyed = stream.key_by(lambda r: r.key, name="by-key")
+        out = keyed.aggregate(n=agg.count(), total=agg.sum("value"), name="count").map(
+            lambda r: (r.key, r.n, r.total), name="flat"
+        )
+    elif kind == "windows":
+        out = _windowed(stream, windows.sliding("100ms", "40ms")).map(_flat, name="flat")
+    elif kind == "sessions":
+        out = _windowed(stream, windows.session("35ms")).map(_flat, name="flat")
+    elif kind == "timers":
+        out = stream.key_by(lambda r: r.key, name="by-key").process(Totals(), name="totals")
+    else:
+        out = stream.map_async(_asked, name="ask", capacity=5)
+    out.sink("out", memory.sink())
+    return topology
+
+
+@pytest.fixture
+def build() -> Callable[[str], Topology]:
+    """Makes the topology of a kind."""
+    return _build

@@ -1,0 +1,213 @@
+"""The simulator is worth something: each of these defects, planted into the engine, is found within 2,000 histories."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tidegate.engine import RunConfig
+from tidegate.engine.checkpoint import decisions, storage
+from tidegate.engine.checkpoint.attempts import Attempts
+from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator
+from tidegate.engine.checkpoint.manifest import FileEntry
+from tidegate.engine.runtime import recovery
+from tidegate.engine.runtime.alignment import Aligner
+from tidegate.engine.runtime.attempt import Attempt
+from tidegate.engine.runtime.chain import Chain
+from tidegate.engine.runtime.elements import Barrier, Watermark
+from tidegate.engine.runtime.outputs import ChannelOutput
+from tidegate.engine.runtime.source_subtask import SourceSubtask, SplitProgress
+from tidegate.engine.state.timers import TimerService
+from tidegate.engine.testing.simulate import SimulationError, simulate
+
+Patch = pytest.MonkeyPatch
+
+
+def _manifest_before_upload(patch: Patch) -> None:
+    """Files are stored a while after they are said to be."""
+
+    async def store_file(self: Any, path: Any, name: str, sha256: str | None) -> FileEntry:
+        sha256 = sha256 or storage._digest(path)
+        data, address = path.read_bytes(), self._content_path(sha256)
+
+        async def later() -> None:
+            await asyncio.sleep(0.001)
+            await self._executor.run(self._blobs.put, address, data)
+
+        asyncio.get_running_loop().create_task(later())
+        return FileEntry(name, len(data), sha256)
+
+    patch.setattr(storage.CheckpointStorage, "_store_file", store_file)
+
+
+def _commit_before_manifest(patch: Patch) -> None:
+    """Sinks commit as soon as all subtasks have acknowledged."""
+    complete = CheckpointCoordinator._complete
+
+    async def commit_first(self: Any, current: Any) -> None:
+        for checkpoint_id, sink, found in self._prepared:
+            if checkpoint_id <= current.checkpoint_id:
+                await self._committer.commit(sink, found)
+        await complete(self, current)
+
+    patch.setattr(CheckpointCoordinator, "_complete", commit_first)
+
+
+def _offset_off_by_one(patch: Patch) -> None:
+    """The offset in the checkpoint is that of the last record, not of the next."""
+    position = SplitProgress.position
+
+    def one_less(self: Any) -> Any:
+        found = position(self)
+        return (
+            found
+            if not found.offset
+            else type(found)(found.split, found.offset - 1, found.ended, found.watermark_ms, found.records)
+        )
+
+    patch.setattr(SplitProgress, "position", one_less)
+
+
+def _barrier_dropped_when_idle(patch: Patch) -> None:
+    """A source that has nothing to read misses the trigger."""
+    trigger = SourceSubtask.trigger
+
+    def only_when_busy(self: Any, barrier: Barrier) -> None:
+        now = self._clock.monotonic()
+        if not all(progress.parked_until > now for progress in self.splits.values()):
+            trigger(self, barrier)
+
+    patch.setattr(SourceSubtask, "trigger", only_when_busy)
+
+
+def _alignment_lets_records_through(patch: Patch) -> None:
+    """Inputs whose barrier has come are read on."""
+    patch.setattr(Aligner, "blocked", lambda self, channel: False)
+
+
+def _timer_lost_at_restore(patch: Patch) -> None:
+    """The earliest timers of a snapshot are not restored."""
+    fetch = recovery._fetch
+    lose: list[TimerService] = []
+    init = TimerService.__init__
+    set_event = TimerService.set_event
+
+    def remember(self: Any, *tables: Any) -> None:
+        init(self, *tables)
+        self.restored = bool(lose)
+
+    async def fetch_and_lose(*args: Any) -> Any:
+        found = await fetch(*args)
+        lose.append(found)
+        return found
+
+    def first_is_lost(self: Any, watermark_ms: int) -> Any:
+        if getattr(self, "restored", False) and self.next_event() is not None:
+            self.restored = False
+            self._event.take(self.next_event())
+        return due(self, watermark_ms)
+
+    due = TimerService.due_event
+    patch.setattr(recovery, "_fetch", fetch_and_lose)
+    patch.setattr(TimerService, "__init__", remember)
+    patch.setattr(TimerService, "due_event", first_is_lost)
+    patch.setattr(TimerService, "set_event", set_event)
+
+
+def _committables_not_replayed(patch: Patch) -> None:
+    """A restart does not commit what the manifest names."""
+    recover = Attempt._recover_sinks
+
+    async def forgetful(self: Any, sinks: Any, manifest: Any) -> None:
+        await recover(self, sinks, manifest and msgspec.structs.replace(manifest, committables={}))
+
+    patch.setattr(Attempt, "_recover_sinks", forgetful)
+
+
+def _shared_file_deleted_too_early(patch: Patch) -> None:
+    """Retention deletes the files of a checkpoint although a newer one names them too."""
+    patch.setattr(decisions, "named_contents", lambda infos: set())
+
+
+def _watermark_behind_the_barrier(patch: Patch) -> None:
+    """A watermark and the barrier after it change places, and a restored source does not tell its watermark again."""
+    flush, tell = ChannelOutput.flush, SourceSubtask._raise_watermark
+
+    async def held_until_next(self: Any, arrived: float) -> None:
+        held = vars(self).setdefault("held", [])
+        barriers = [entry for entry in self._pending if isinstance(entry[1], Barrier)]
+        others = [entry for entry in self._pending if not isinstance(entry[1], Barrier)]
+        self._pending, self.held = [*barriers, *held, *others], []
+        while self._pending and isinstance(self._pending[-1][1], Watermark) and not barriers:
+            self.held.insert(0, self._pending.pop())
+        await flush(self, arrived)
+
+    async def not_at_the_start(self: Any, arrived: float) -> None:
+        if vars(self).setdefault("told", not any(p.records for p in self.splits.values())):
+            await tell(self, arrived)
+        self.told = True
+
+    patch.setattr(ChannelOutput, "flush", held_until_next)
+    patch.setattr(SourceSubtask, "_raise_watermark", not_at_the_start)
+
+
+def _zombie_commit(patch: Patch) -> None:
+    """A start takes the number of the one before it: nobody can tell an old process from a new one."""
+    claim = Attempts.claim
+
+    def same_number(self: Any, now_ms: int, last_checkpoint_id: int, info: dict[str, Any]) -> Any:
+        return self.newest() or claim(self, now_ms, last_checkpoint_id, info)
+
+    patch.setattr(Attempts, "claim", same_number)
+
+
+def _barrier_before_the_snapshot(patch: Patch) -> None:
+    """A subtask acknowledges a checkpoint before its snapshot is taken: records behind the barrier are in it."""
+    barrier_of = Chain.barrier
+
+    async def late(self: Any, barrier: Barrier, splits: Any, alignment_ms: float = 0.0) -> None:
+        if self.nodes and not splits:
+            self._spawn(_after(barrier_of(self, barrier, splits, alignment_ms)))
+        else:
+            await barrier_of(self, barrier, splits, alignment_ms)
+
+    async def _after(coroutine: Any) -> None:
+        await asyncio.sleep(0.001)
+        await coroutine
+
+    patch.setattr(Chain, "barrier", late)
+
+
+def _key_groups_lost_in_a_rescale(patch: Patch) -> None:
+    """Of the old snapshots that a new subtask needs it gets the first only."""
+    assign = recovery.assign_snapshots
+    patch.setattr(recovery, "assign_snapshots", lambda entry, ranges: [found[:1] for found in assign(entry, ranges)])
+
+
+PLANTS: dict[Callable[[Patch], None], str] = {
+    _manifest_before_upload: "running",
+    _commit_before_manifest: "stateless",
+    _offset_off_by_one: "stateless",
+    _barrier_dropped_when_idle: "running",
+    _alignment_lets_records_through: "join",
+    _timer_lost_at_restore: "timers",
+    _committables_not_replayed: "stateless",
+    _shared_file_deleted_too_early: "sessions",
+    _watermark_behind_the_barrier: "late",
+    _zombie_commit: "stateless",
+    _barrier_before_the_snapshot: "running",
+    _key_groups_lost_in_a_rescale: "running",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__.strip("_"))
+def test_a_planted_bug_is_found(plant, build, monkeypatch):
+    """Within 2,000 seeds, mostly within a few."""
+    plant(monkeypatch)
+    with pytest.raises(SimulationError) as found:
+        simulate(lambda: build(PLANTS[plant]), seeds=2000, config=RunConfig(parallelism=2))
+    print(f"\n{plant.__name__}: seed {found.value.outcome.seed}: {found.value.outcome.violation}")
