@@ -11,6 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+Threads = ThreadPoolExecutor
+"""Where blocking calls run; one for a simulation."""
+
 _here = threading.local()
 
 
@@ -29,7 +32,7 @@ class BlockingCall:
         self._goes = threading.Semaphore(0)
         self._stands = threading.Semaphore(0)
 
-    def resume(self, threads: ThreadPoolExecutor, error: BaseException | None = None) -> bool:
+    def resume(self, threads: Threads, error: BaseException | None = None) -> bool:
         """Let it run to its next pause or to its end; whether it has ended. With an error that is raised where it pauses."""
         self._thrown = error
         if self._begun:

@@ -58,7 +58,7 @@ class Process:
         self.clock = SimulatedClock(world.time, skew_ms)
         self.executor = SimulatedExecutor(self)
         self.store: Any = SimulatedStore(self)
-        self.random = Random(seed)
+        self.dice = Random(seed)
         self.dead = False
         self.stopped_until = 0.0
         self.superseded = False
@@ -138,13 +138,13 @@ class Process:
         cancelled = False
         delay = self.world.call_delay()
         if not self.world.weather.pieces:
-            await asyncio.sleep(delay)
+            await self.clock.sleep(delay)
             return function(*args)
         call = BlockingCall(function, args)
         self._blocking.append(call)
         while True:
             try:
-                await asyncio.sleep(delay)
+                await self.clock.sleep(delay)
             except asyncio.CancelledError:
                 cancelled = True
             if call.resume(self.world.threads):

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +20,7 @@ from ...executor import InlineExecutor
 from ...job import Job, JobStatus
 from ...restart import fixed_delay, never
 from ...topology import Topology
+from .blocking import Threads
 from .outcome import Outcome, SimulationError
 from .process import Fate, Process
 from .rewire import ledger_of, rewired
@@ -108,9 +108,9 @@ class _Run:
     ) -> None:
         self._scenario = scenario
         self._seed = seed
-        self._random = Random(f"scenario {seed}")
+        self._dice = Random(f"scenario {seed}")
         self._reference = reference
-        self._threads = ThreadPoolExecutor(64, thread_name_prefix="simulated")
+        self._threads = Threads(64, thread_name_prefix="simulated")
         expected = None if reference is None else dict(reference.expected)
         self.world = World(Random(f"world {seed}"), weather, expected, self._threads, on_line)
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-simulation-"))
@@ -130,30 +130,30 @@ class _Run:
     def _draw_settings(self) -> dict[str, Any]:
         if self._reference is None:
             return {"checkpoint_interval": "1h"}
-        random = self._random
+        dice = self._dice
         # What takes longer than it may is given up for ever.
         shortest_ms = 300 if self.world.weather.call_s < 0.01 else 20_000
         return {
-            "checkpoint_interval": f"{random.choice((5, 20, 50, 200, 1000))}ms",
-            "checkpoint_min_pause": f"{random.choice((0, 0, 10, 100))}ms",
-            "memory_budget": random.choice(("1MiB", "256MiB")),
-            "checkpoint_timeout": f"{random.choice((shortest_ms, 600_000))}ms",
-            "retain": random.choice((1, 1, 2, 3)),
-            "max_batch": random.choice((1, 3, 16, 2048)),
-            "channel_capacity": random.choice((1, 2, 8)),
-            "linger": f"{random.choice((0, 1, 5))}ms",
-            "restart": random.choice((never(), fixed_delay(3, "20ms"), fixed_delay(30, "20ms"))),
+            "checkpoint_interval": f"{dice.choice((5, 20, 50, 200, 1000))}ms",
+            "checkpoint_min_pause": f"{dice.choice((0, 0, 10, 100))}ms",
+            "memory_budget": dice.choice(("1MiB", "256MiB")),
+            "checkpoint_timeout": f"{dice.choice((shortest_ms, 600_000))}ms",
+            "retain": dice.choice((1, 1, 2, 3)),
+            "max_batch": dice.choice((1, 3, 16, 2048)),
+            "channel_capacity": dice.choice((1, 2, 8)),
+            "linger": f"{dice.choice((0, 1, 5))}ms",
+            "restart": dice.choice((never(), fixed_delay(3, "20ms"), fixed_delay(30, "20ms"))),
         }
 
     def _topic(self, splits: Sequence[Sequence[Any]]) -> Topic:
-        random = self._random
+        dice = self._dice
         # All there from the beginning, or coming in over a second or two.
-        gap = 0.0 if self._reference is None else random.choice((0.0, 0.01, 0.03))
+        gap = 0.0 if self._reference is None else dice.choice((0.0, 0.01, 0.03))
         arrivals: list[list[float]] = []
         for split in splits:
             now, times = 0.0, []
             for _ in split:
-                now += gap * random.random()
+                now += gap * dice.random()
                 times.append(now)
             arrivals.append(times)
         stamped = any(time is not None for split in splits for _, time in split)
@@ -165,12 +165,12 @@ class _Run:
 
     def _fate(self) -> Fate | None:
         """How the next process ends."""
-        reference, random, weather = self._reference, self._random, self.world.weather
+        reference, dice, weather = self._reference, self._dice, self.world.weather
         if reference is None or self._deaths + self._stops >= weather.crashes:
             return None
-        stops_s = random.choice((0.05, 1.0, 5.0)) if random.random() < weather.stops else None
-        kind, most = random.choice((("await", reference.awaits), ("call", reference.calls)))
-        return Fate("await" if kind == "await" else "call", int(most * random.random() * 1.2), stops_s)
+        stops_s = dice.choice((0.05, 1.0, 5.0)) if dice.random() < weather.stops else None
+        kind, most = dice.choice((("await", reference.awaits), ("call", reference.calls)))
+        return Fate("await" if kind == "await" else "call", int(most * dice.random() * 1.2), stops_s)
 
     # --------------------------------------------------------------- processes
 
@@ -178,13 +178,11 @@ class _Run:
         self._start_at = None
         for process in self.processes:
             process.superseded = True
-        skew_ms = self._random.randint(-3_600_000, 3_600_000) if self.world.weather.jumps else 0
-        process = Process(self.world, len(self.processes) + 1, self._fate(), skew_ms, self._random.getrandbits(32))
+        skew_ms = self._dice.randint(-3_600_000, 3_600_000) if self.world.weather.jumps else 0
+        process = Process(self.world, len(self.processes) + 1, self._fate(), skew_ms, self._dice.getrandbits(32))
         self.processes.append(process)
         settings = dict(self._settings)
-        settings["parallelism"] = (
-            self._random.randint(1, 3) if self.world.weather.rescales else self._config.parallelism
-        )
+        settings["parallelism"] = self._dice.randint(1, 3) if self.world.weather.rescales else self._config.parallelism
         config = dataclasses.replace(
             self._config, checkpoints=_LOCATION, state_dir=self._folder, metrics_port=None, **settings
         )
@@ -204,7 +202,7 @@ class _Run:
                 executor=process.executor,
                 on_event=on_event,
                 store=process.store,
-                random=process.random,
+                random=process.dice,
             )
             async with job:
                 return await job.wait()
@@ -234,7 +232,7 @@ class _Run:
         else:
             return
         if newest and not self._finished:
-            self._start_at = self.world.time.now + self._random.choice((0.0, 0.05, 0.5))
+            self._start_at = self.world.time.now + self._dice.choice((0.0, 0.05, 0.5))
 
     def _judge_error(self, error: BaseException) -> None:
         self._failed_starts += self.world.time.now > self.world.weather.clears_at_s
@@ -286,9 +284,9 @@ class _Run:
                 if process.loop.ready:
                     ready.append(process)
         if ready:
-            process = self._random.choice(ready) if len(ready) > 1 else ready[0]
+            process = self._dice.choice(ready) if len(ready) > 1 else ready[0]
             process.step(self._next(len(process.loop.ready)))
-            time.now += self.world.weather.step_s * self._random.random()
+            time.now += self.world.weather.step_s * self._dice.random()
             self._look_after(process)
             return True
         if not live and self._start_at is None:
@@ -301,9 +299,9 @@ class _Run:
         order = self.world.weather.order
         if count == 1 or order == "first":
             return 0
-        if order == "last" and self._random.random() < 0.9:
+        if order == "last" and self._dice.random() < 0.9:
             return count - 1
-        return self._random.randrange(count)
+        return self._dice.randrange(count)
 
     def _wait(self, live: Sequence[Process]) -> bool:
         """Nothing is ready: time jumps to what comes next."""

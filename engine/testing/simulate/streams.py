@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -76,7 +75,7 @@ class SimulatedReader:
             raise SourceError(f"{source.name}: the world is away")
         start, split = self._next[split_id], int(split_id)
         arrivals = topic.arrivals[split]
-        stop = start + (world.random.randint(1, limit) if world.random.random() < 0.5 else 1)
+        stop = start + (world.dice.randint(1, limit) if world.dice.random() < 0.5 else 1)
         while stop > start and (stop > len(arrivals) or arrivals[stop - 1] > world.time.now):
             stop -= 1
         self._next[split_id] = stop
@@ -273,6 +272,6 @@ class SimulatedWriter:
 async def _call(process: Process, what: str) -> None:
     """A call to the world: here the process may die, or wait."""
     process.reach(what)
-    await asyncio.sleep(process.world.call_delay())
+    await process.clock.sleep(process.world.call_delay())
     if process.dead:
         process.reach(what)

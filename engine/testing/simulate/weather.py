@@ -73,30 +73,30 @@ class Weather:
         return ", ".join(changed) or "fair"
 
 
-def draw(random: Random) -> Weather:
+def draw(dice: Random) -> Weather:
     """The weather of a seed. Each kind of trouble is absent in half of them, so that others are seen alone."""
 
     def rate(most: float) -> float:
-        return 0.0 if random.random() < 0.5 else round(most * random.random() ** 2, 4)
+        return 0.0 if dice.random() < 0.5 else round(most * dice.random() ** 2, 4)
 
-    call_s = random.choice((0.0, 0.001, 0.02, 0.2))
-    stops = random.choice((0.0, 0.0, 0.5))
+    call_s = dice.choice((0.0, 0.001, 0.02, 0.2))
+    stops = dice.choice((0.0, 0.0, 0.5))
     return Weather(
-        order=random.choice(("first", "any", "any", "last")),
-        step_s=random.choice((0.00002, 0.0002, 0.001)),
+        order=dice.choice(("first", "any", "any", "last")),
+        step_s=dice.choice((0.00002, 0.0002, 0.001)),
         call_s=call_s,
         refused=rate(0.02),
         unanswered=rate(0.02),
-        torn=random.random() < 0.3,
+        torn=dice.random() < 0.3,
         source_away=rate(0.05),
         sink_away=rate(0.05),
         commit_unanswered=rate(0.3),
         # As with a broker, that is longer than a checkpoint takes.
-        forgets_after_s=random.choice((None, None, None, 3.0, 10.0)) if call_s < 0.2 else None,
-        crashes=random.choice((0, 1, 1, 2, 3, 5)),
+        forgets_after_s=dice.choice((None, None, None, 3.0, 10.0)) if call_s < 0.2 else None,
+        crashes=dice.choice((0, 1, 1, 2, 3, 5)),
         stops=stops,
-        rescales=random.random() < 0.3,
-        jumps=random.random() < 0.2,
-        pieces=stops > 0 or random.random() < 0.2,
-        clears_at_s=random.choice((1.0, 5.0, 20.0)),
+        rescales=dice.random() < 0.3,
+        jumps=dice.random() < 0.2,
+        pieces=stops > 0 or dice.random() < 0.2,
+        clears_at_s=dice.choice((1.0, 5.0, 20.0)),
     )

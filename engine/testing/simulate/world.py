@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import msgspec
 
+from .blocking import Threads
 from .loop import VirtualTime
 from .weather import Weather
 
@@ -28,7 +28,7 @@ class World:
     """The outside of one simulation.
 
     Args:
-        random: all chance comes from it.
+        dice: all chance comes from it.
         weather: what goes wrong.
         expected: per sink, the records that a run without trouble gives; None for that run itself.
         on_line: called with every line of the trace.
@@ -41,15 +41,15 @@ class World:
 
     def __init__(
         self,
-        random: Random,
+        dice: Random,
         weather: Weather,
         expected: dict[str, Counter[str]] | None,
-        threads: ThreadPoolExecutor,
+        threads: Threads,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         from obstore.store import MemoryStore
 
-        self.random = random
+        self.dice = dice
         self.weather = weather
         self.expected = expected
         self.threads = threads
@@ -78,11 +78,11 @@ class World:
 
     def happens(self, rate: float) -> bool:
         """Whether something goes wrong now: a throw of the dice, for as long as the weather is bad."""
-        return rate > 0 and self.random.random() < rate and self.time.now < self.weather.clears_at_s
+        return rate > 0 and self.dice.random() < rate and self.time.now < self.weather.clears_at_s
 
     def call_delay(self) -> float:
         """How long this call to the outside takes: mostly short, sometimes long."""
-        return self.weather.call_s * self.random.random() ** 3
+        return self.weather.call_s * self.dice.random() ** 3
 
 
 def canonical(record: Any) -> str:
