@@ -32,6 +32,8 @@ class SinkContext(Protocol):
     """What the engine gives to writers and to the sink's own methods."""
 
     operator_id: str
+    renamed_from: str | None
+    """The sink's name before, where the user says that it was renamed: what is marked with that name is its own."""
     job: str
     subtask: int
     parallelism: int

@@ -52,8 +52,8 @@ class RunConfig:
         retain: how many completed checkpoints are kept. Savepoints are kept for ever.
         job: the name under which checkpoints and metrics are kept; None for the topology's.
         parallelism: subtasks per operator, where the topology does not say.
-        max_parallelism: number of key groups, and so the highest parallelism this job can ever have. Fixed
-            by its first checkpoint.
+        max_parallelism: number of key groups, and so the highest parallelism of any operator. A start with another one
+            than the checkpoint was written with assigns every key to a key group anew, which reads all state.
         state_backend: `"rocksdb"`, or `"dict"`: all state in memory, for tests and small jobs.
         state_dir: working directory of the databases; None for a temporary one. It never needs to survive.
         memory_budget: memory for state in front of the databases, for the whole job: bytes, or `"256MB"`,
@@ -64,6 +64,8 @@ class RunConfig:
         restore_from: read what is restored from here instead of from `checkpoints`, and write nothing there.
         allow_dropped: operators that the checkpoint has state of and the topology no longer has: their state
             is dropped.
+        rename: what was renamed since the checkpoint was written: operators, sources and sinks, each name in the
+            checkpoint → its name now. May stay set: a checkpoint that has the new names is taken as it is.
         allow_repeats: go on from a checkpoint although output that is newer is visible and cannot be taken back, as in a
             Kafka topic: it is written again.
         channel_capacity: batches that a channel between two subtasks holds before the sender waits.
@@ -97,6 +99,7 @@ class RunConfig:
     restore: int | str | None = "latest"
     restore_from: str | Path | None = None
     allow_dropped: frozenset[str] = field(default_factory=frozenset)
+    rename: Mapping[str, str] = field(default_factory=dict, hash=False)
     allow_repeats: bool = False
     channel_capacity: int = 8
     metrics_port: int | None = None
@@ -115,14 +118,14 @@ class RunConfig:
         if self.parallelism > self.max_parallelism:
             raise ConfigError(
                 f"parallelism = {self.parallelism} is above max_parallelism = {self.max_parallelism}: a "
-                "subtask needs at least one key group; lower parallelism, or raise max_parallelism before "
-                "the first checkpoint"
+                "subtask needs at least one key group; lower parallelism, or raise max_parallelism"
             )
         if self.checkpoints is None and self.restore_from is None and self.restore not in ("latest", None):
             raise ConfigError(
                 f"restore = {self.restore!r} needs a place to restore from: set checkpoints, or restore_from"
             )
         object.__setattr__(self, "allow_dropped", frozenset(self.allow_dropped))
+        object.__setattr__(self, "rename", dict(self.rename))
 
     @property
     def checkpoint_interval_ms(self) -> int:
@@ -255,6 +258,21 @@ def _operators(value: Any) -> str | None:
     return "must be a set of operator ids"
 
 
+def _renames(value: Any) -> str | None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and name for pair in value.items() for name in pair
+    ):
+        return "must give the new name of each old one: {'old': 'new'}"
+    twice = sorted(name for name in set(value.values()) if list(value.values()).count(name) > 1)
+    if twice:
+        return f"gives {twice[0]!r} as the new name of two"
+    # Otherwise a second restore would rename what the first one has renamed already.
+    both = sorted(set(value) & set(value.values()))
+    if both:
+        return f"has {both[0]!r} as an old and as a new name: take a name in between that is neither, in two restores"
+    return None
+
+
 def _yes_or_no(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
@@ -279,6 +297,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "restore": _restore,
     "restore_from": _location,
     "allow_dropped": _operators,
+    "rename": _renames,
     "allow_repeats": _yes_or_no,
     "channel_capacity": _whole(1),
     "metrics_port": _whole(0, 65535, optional=True),

@@ -172,6 +172,20 @@ def _names(value: Any) -> Any:
     return frozenset(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
 
 
+def _renames(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in value.split(","))):
+        old, equals, new = (part.strip() for part in pair.partition("="))
+        if not (equals and old and new):
+            raise ValueError(f"{pair!r}: write OLD=NEW, several with commas between")
+        if old in found:
+            raise ValueError(f"{old!r} is given two new names")
+        found[old] = new
+    return found
+
+
 def _moment(value: Any) -> Any:
     if isinstance(value, datetime):
         return timestamp_ms(value)
@@ -193,6 +207,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "memory_budget": _whole,
     "restore": _whole,
     "allow_dropped": _names,
+    "rename": _renames,
     "allow_repeats": _yes_or_no,
     "until_ms": _moment,
     "restart": _restart,

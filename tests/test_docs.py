@@ -131,7 +131,7 @@ def test_the_commands_of_the_readme_exist(tmp_path):
     assert len(commands) > 5
     helps: dict[str, str] = {}
     for words in commands:
-        name = " ".join(words[: 2 if words[0] in ("checkpoints", "state") else 1])
+        name = " ".join(words[: 2 if words[0] in ("checkpoints", "savepoint", "state") else 1])
         if name not in helps:
             done = _run(tmp_path, ["tidegate", *name.split(), "--help"])
             assert done.returncode == 0, done.stderr

@@ -257,16 +257,17 @@ def claim(settings: SinkSettings, context: SinkContext, anew: bool = False) -> O
         there = None
     except msgspec.MsgspecError as error:
         raise SinkError(f"{path}: not readable: {error}; remove it to take the folder", retriable=False) from error
+    handed_over = there is not None and there.operator_id == context.renamed_from and there.job == owner.job
     if there is not None:
-        if (there.job, there.operator_id) != (owner.job, owner.operator_id):
+        if (there.job, there.operator_id) != (owner.job, owner.operator_id) and not handed_over:
             raise SinkError(
                 f"{settings.folder}: belongs to the sink {there.operator_id!r} of the job {there.job!r}; choose "
                 f"another folder, or remove {path} to hand it over",
                 retriable=False,
             )
-        if not anew:
+        if not anew and not handed_over:
             return there
-        owner = Owner(owner.job, owner.operator_id, there.run + 1)
+        owner = Owner(owner.job, owner.operator_id, there.run + 1 if anew else there.run)
     with open(path + ".new", "wb") as file:
         file.write(msgspec.json.encode(owner))
         file.flush()

@@ -70,6 +70,7 @@ class KafkaSink:
     ) -> None:
         if self.guarantee == "exactly_once":
             self._check_timeout(context)
+            self._check_name(context)
         elif not committables:
             return
         async with self._recovery(context) as recovery:
@@ -79,6 +80,15 @@ class KafkaSink:
         settings = self.settings
         topic = repr(settings.topic) if settings.topic is not None else "topic of each record"
         return f"kafka.sink({self._connection.servers}, {topic}, {settings.format.describe()}, {self.guarantee})"
+
+    def _check_name(self, context: SinkContext) -> None:
+        """What an earlier attempt left is found by its transactional ids, which have the sink's old name in them."""
+        if context.renamed_from is not None and self.settings.transactional_prefix is None:
+            raise SinkError(
+                f"sink {context.operator_id!r} was called {context.renamed_from!r}, and its transactional ids begin with "
+                f'that name: set transactional_prefix="{context.job}-{context.renamed_from}" in kafka.sink to keep them',
+                retriable=False,
+            )
 
     def _check_timeout(self, context: SinkContext) -> None:
         """A prepared transaction must outlive the checkpoint and a restart."""

@@ -15,11 +15,13 @@ from typing import Any, Literal, Protocol
 from ...connectors.sink import Committable
 from ..clock import Clock
 from ..config import RunConfig
-from ..errors import CheckpointError, FencedError
+from ..errors import CheckpointError, FencedError, StateError
 from ..executor import Executor
 from ..metrics.measures import JobMeasures
 from ..runtime.chain import SubtaskReport
 from ..runtime.elements import Barrier
+from ..savepoint.write import write_portable
+from ..state.backend import SnapshotFiles
 from .assembly import JobFacts, assemble
 from .commit import Committer, CommittingSink, OnEvent
 from .decisions import next_trigger
@@ -105,6 +107,7 @@ class CheckpointCoordinator:
         self._prepared: list[tuple[int, str, list[Committable]]] = []
         self._written: list[tuple[int, list[tuple[float, int]]]] = []
         self._known: dict[tuple[str, int], dict[str, str]] = {}
+        self._writes_portable = asyncio.Lock()
         self._ended: set[str] = set()
         self._woken = asyncio.Event()
         self._draining: _Request | None = None
@@ -236,7 +239,7 @@ class CheckpointCoordinator:
         try:
             if failure is None and current is not None and current.checkpoint_id == checkpoint_id:
                 await self._store(current, report)
-        except CheckpointError as error:
+        except (CheckpointError, StateError) as error:
             failure = error
         finally:
             await self._forget_files(report)
@@ -255,16 +258,34 @@ class CheckpointCoordinator:
         if self._storage is None:
             return
         for files in report.snapshots:
-            snapshot = files.snapshot
-            known = self._known.setdefault((snapshot.operator_id, snapshot.subtask), {})
-            before = set(known.values())
-            entries = await self._storage.store_files(files, known)
-            current.stored += entries
-            current.uploaded_bytes += sum(entry.size for entry in entries if entry.sha256 not in before)
-            state = SubtaskState(snapshot, tuple(entries))
-            current.states.setdefault(snapshot.operator_id, []).append(state)
+            if current.request.kind == "savepoint":
+                state, uploaded_bytes = await self._store_portable(self._storage, files)
+            else:
+                state, uploaded_bytes = await self._store_native(self._storage, files)
+            current.stored += state.files
+            current.uploaded_bytes += uploaded_bytes
+            current.states.setdefault(state.snapshot.operator_id, []).append(state)
             if current is not self._round:
-                self._storage.release(entries)
+                self._storage.release(state.files)
+
+    async def _store_native(self, storage: CheckpointStorage, files: SnapshotFiles) -> tuple[SubtaskState, int]:
+        snapshot = files.snapshot
+        known = self._known.setdefault((snapshot.operator_id, snapshot.subtask), {})
+        before = set(known.values())
+        entries = await storage.store_files(files, known)
+        uploaded_bytes = sum(entry.size for entry in entries if entry.sha256 not in before)
+        return SubtaskState(snapshot, tuple(entries)), uploaded_bytes
+
+    async def _store_portable(self, storage: CheckpointStorage, files: SnapshotFiles) -> tuple[SubtaskState, int]:
+        folder = files.directory.with_name(f"{files.directory.name}.portable")
+        try:
+            # One after the other: each keeps the interpreter busy, and the job needs it too.
+            async with self._writes_portable:
+                portable = await self._executor.run(write_portable, files, folder, self._facts.max_parallelism)
+            entries = await storage.store_files(portable, {})
+        finally:
+            await self._executor.run(_remove_tree, folder)
+        return SubtaskState(portable.snapshot, tuple(entries)), sum(entry.size for entry in entries)
 
     async def _forget_files(self, report: SubtaskReport) -> None:
         for files in report.snapshots:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from .listing import CheckpointInfo
 from .manifest import Manifest
@@ -213,95 +213,3 @@ def what_to_delete(
 def named_contents(infos: Iterable[CheckpointInfo]) -> set[str]:
     """Every content that a readable manifest names."""
     return {sha256 for info in infos if info.manifest is not None for sha256 in info.manifest.contents()}
-
-
-# Whether the topology still fits ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorFacts:
-    """What the topology says about one of its nodes.
-
-    Attributes:
-        role: `source`, `operator` or `sink`.
-        kind: the operator's kind (`window`, `process`…); the connector's for a source or sink.
-        states: the names of its states, without timers; empty for one without state.
-    """
-
-    operator_id: str
-    role: Literal["source", "operator", "sink"]
-    kind: str
-    states: frozenset[str] = frozenset()
-
-
-def check_topology(
-    manifest: Manifest,
-    operators: Sequence[OperatorFacts],
-    max_parallelism: int,
-    allow_dropped: Collection[str] = frozenset(),
-) -> list[str]:
-    """Why a topology cannot go on from a checkpoint: one sentence per problem with its remedy.
-
-    New operators start empty and new states too; changed types are the state backend's to refuse. What the
-    checkpoint holds for `allow_dropped` may be given up.
-    """
-    problems: list[str] = []
-    if manifest.max_parallelism != max_parallelism:
-        problems.append(
-            f"{manifest.title} was written with max_parallelism {manifest.max_parallelism}, now it is "
-            f"{max_parallelism}; it is fixed for the life of a job: set it back"
-        )
-    now = {facts.operator_id: facts for facts in operators}
-    for operator_id, entry in sorted(manifest.operators.items()):
-        facts = now.get(operator_id)
-        if operator_id in allow_dropped or not entry.subtasks:
-            continue
-        if facts is None or facts.role != "operator":
-            new = [
-                f"{other.operator_id!r}"
-                for other in operators
-                if other.kind == entry.kind and other.states and other.operator_id not in manifest.operators
-            ]
-            was = f" (was it renamed to {' or '.join(new)}?)" if new else ""
-            problems.append(
-                f"operator {operator_id!r} ({entry.kind}) has state in {manifest.title} but is not in the "
-                f"topology{was}; give the operator name={operator_id!r} again, or let its state go with "
-                f"allow_dropped={{{operator_id!r}}}"
-            )
-        elif facts.kind != entry.kind:
-            problems.append(
-                f"operator {operator_id!r} is of kind {facts.kind} now and was of kind {entry.kind} in "
-                f"{manifest.title}: its state does not fit; give the new operator another name, and "
-                f"allow_dropped={{{operator_id!r}}} to let the old state go"
-            )
-        else:
-            problems += _missing_states(manifest, operator_id, facts)
-    for operator_id in sorted(manifest.sources.keys() - allow_dropped):
-        if operator_id not in now or now[operator_id].role != "source":
-            problems.append(
-                f"source {operator_id!r} has offsets in {manifest.title} but is not in the topology; give the "
-                f"source name={operator_id!r} again, or let its offsets go with allow_dropped={{{operator_id!r}}}"
-            )
-    for operator_id in sorted(manifest.committables.keys() - allow_dropped):
-        if manifest.committables[operator_id] and (operator_id not in now or now[operator_id].role != "sink"):
-            problems.append(
-                f"sink {operator_id!r} has output in {manifest.title} that may not be visible yet, but is not "
-                f"in the topology; give the sink name={operator_id!r} again, or give the output up with "
-                f"allow_dropped={{{operator_id!r}}}"
-            )
-    return problems
-
-
-def _missing_states(manifest: Manifest, operator_id: str, facts: OperatorFacts) -> list[str]:
-    saved = {
-        schema.name
-        for subtask in manifest.operators[operator_id].subtasks
-        for schema in subtask.snapshot.schemas
-        if not schema.name.startswith("timers.")
-    }
-    return [
-        f"state {name!r} of operator {operator_id!r} is in {manifest.title} but the operator no longer declares "
-        "it; declare it again, or rename the operator and let all its state go with "
-        f"allow_dropped={{{operator_id!r}}}"
-        for name in sorted(saved - facts.states)
-    ]

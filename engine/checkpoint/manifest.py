@@ -102,7 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         completed_at_ms: when the last subtask had acknowledged.
         durations_ms: phase → milliseconds, as measured by the coordinator (`alignment`, `snapshot`,
             `upload`…).
-        max_parallelism: number of key groups; fixed for the job's life.
+        max_parallelism: number of key groups.
         operators: operator id → its state.
         sources: operator id → split id → how far it was read.
         committables: operator id of a sink → what commits its prepared output; made visible after the

@@ -10,7 +10,9 @@ from .manifest import OperatorEntry, SubtaskState
 T = TypeVar("T")
 
 
-def assign_snapshots(entry: OperatorEntry, ranges: Sequence[range]) -> list[list[SubtaskState]]:
+def assign_snapshots(
+    entry: OperatorEntry, ranges: Sequence[range], *, rehashed: bool = False
+) -> list[list[SubtaskState]]:
     """For each new subtask the old snapshots that hold any of its key groups, by old subtask.
 
     An old snapshot goes to several new subtasks when its key groups are spread over them. Each reads its own
@@ -20,8 +22,11 @@ def assign_snapshots(entry: OperatorEntry, ranges: Sequence[range]) -> list[list
     Args:
         entry: the operator in the manifest.
         ranges: the key groups of each new subtask, in order.
+        rehashed: the number of key groups is another one, so that every old snapshot may hold keys of every new range.
     """
     old = sorted(entry.subtasks, key=lambda state: state.snapshot.subtask)
+    if rehashed:
+        return [list(old) for _ in ranges]
     return [[state for state in old if _needed(state, key_groups)] for key_groups in ranges]
 
 

@@ -25,6 +25,27 @@ async def apply_retention(storage: CheckpointStorage, retain: int, in_use: Colle
     return deletions
 
 
+async def delete_savepoint(storage: CheckpointStorage, name: str) -> tuple[str, ...]:
+    """Delete a savepoint and the contents that only it named; only ever on a user's word. The caller holds the job's lock,
+    or is sure that the job does not run.
+
+    Returns:
+        The contents deleted, by SHA-256. None while any manifest is damaged: it may name them.
+
+    Raises:
+        CheckpointError: there is no such savepoint, or the storage refuses.
+    """
+    async with storage.manifests_lock:
+        info = await storage.find(name)
+        kept = [other for other in await storage.list() if other.name != name]
+        await storage.delete_savepoint(name)
+        if any(other.manifest is None for other in kept):
+            return ()
+        contents = named_contents([info]) - named_contents(kept) - storage.pinned
+        await storage.delete_contents(contents)
+    return tuple(sorted(contents))
+
+
 async def sweep(storage: CheckpointStorage, grace_ms: int) -> tuple[str, ...]:
     """Delete contents that no manifest names, and what crashed writers left half done.
 

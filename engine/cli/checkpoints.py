@@ -101,16 +101,13 @@ def prune(
     *,
     job: JobOption = None,
     keep: Annotated[int, typer.Option("--keep", min=1, help="How many whole checkpoints stay.")] = 1,
-    savepoint: Annotated[
-        list[str] | None, typer.Option("--savepoint", metavar="NAME", help="Delete this savepoint too.")
-    ] = None,
     grace: Annotated[
         str, typer.Option("--grace", metavar="DURATION", help="Leave unnamed files that are younger.")
     ] = "1h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, delete nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete old checkpoints, and files that no checkpoint names. Savepoints stay unless they are named.
+    """Delete old checkpoints, and files that no checkpoint names. Savepoints stay: `savepoint delete` deletes them.
 
     The job must not be running. A local directory is locked meanwhile; an object store cannot be, so
     stop the job first.
@@ -123,18 +120,13 @@ def prune(
     async def act(storage: CheckpointStorage) -> tuple[Deletions, tuple[str, ...]]:
         await storage.lock()
         try:
-            names = [(await storage.find(name)).name for name in savepoint or ()]
-            infos = await storage.list()
             if dry_run:
-                left = [info for info in infos if info.name is None or info.name not in names]
-                planned = what_to_delete(left, keep)
-                gone = [info for info in left if info.checkpoint_id not in planned.checkpoint_ids or info.name]
-                blocked = any(info.manifest is None for info in gone)
-                unnamed = () if blocked else await storage.unnamed_contents(named_contents(gone), grace_ms)
+                infos = await storage.list()
+                planned = what_to_delete(infos, keep)
+                stay = [info for info in infos if info.checkpoint_id not in planned.checkpoint_ids or info.name]
+                blocked = any(info.manifest is None for info in stay)
+                unnamed = () if blocked else await storage.unnamed_contents(named_contents(stay), grace_ms)
                 return planned, tuple(set(unnamed) - set(planned.contents))
-            for name in names:
-                assert name is not None
-                await storage.delete_savepoint(name)
             deletions = await apply_retention(storage, keep)
             return deletions, await sweep(storage, grace_ms)
         finally:
@@ -146,7 +138,6 @@ def prune(
             {
                 "dry_run": dry_run,
                 "checkpoints": deletions.checkpoint_ids,
-                "savepoints": savepoint or [],
                 "files": [*deletions.contents, *swept],
                 "kept_back": deletions.kept_back,
             }
@@ -154,7 +145,7 @@ def prune(
         return
     done = "would delete" if dry_run else "deleted"
     ids = ", ".join(map(str, deletions.checkpoint_ids)) or "none"
-    print(f"{done} checkpoints: {ids}; savepoints: {', '.join(savepoint or ()) or 'none'}")
+    print(f"{done} checkpoints: {ids}")
     print(f"{done} files: {len(deletions.contents) + len(swept)}, unnamed ones older than {format_ms(grace_ms)}")
     for reason in deletions.kept_back:
         print(f"no files go while this one is damaged, for it may name them: {reason}")

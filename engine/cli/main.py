@@ -21,7 +21,7 @@ _COMMANDS: Final = {
     "explain": ("explain", "app", "show the plan of a topology"),
     "simulate": ("simulate", "app", "find out whether results stay the same, whatever dies"),
     "status": ("steer", "status_app", "show how a running job is"),
-    "savepoint": ("steer", "savepoint_app", "take a savepoint of a running job"),
+    "savepoint": ("savepoint", "app", "take savepoints, check whether a topology fits one, delete them"),
     "stop": ("steer", "stop_app", "stop a running job"),
     "checkpoints": ("checkpoints", "app", "list, show, verify and prune checkpoints"),
     "state": ("state", "app", "show and export the state in a checkpoint"),

@@ -37,6 +37,16 @@ Parallelism: TypeAlias = Annotated[
 JobName: TypeAlias = Annotated[
     str | None, typer.Option("--job", metavar="NAME", help="Name of the job; the topology's if not given.")
 ]
+RestoreWhat: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--restore", metavar="WHAT", help="latest, a checkpoint id, the name of a savepoint, or none."),
+]
+Rename: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename", metavar="OLD=NEW", help="What an operator, source or sink is called now; may be repeated."
+    ),
+]
 JsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -46,6 +56,11 @@ FILE_NAME = "tidegate.toml"
 def new_app() -> typer.Typer:
     """A command's app: plain help, no traceback boxes."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def renames(given: list[str] | None) -> str | None:
+    """What `--rename` says, as the setting `rename` takes it."""
+    return ",".join(given) if given else None
 
 
 def settings_from(

@@ -19,9 +19,12 @@ from .options import (
     JsonLines,
     Parallelism,
     Profile,
+    Rename,
+    RestoreWhat,
     Settings,
     Target,
     new_app,
+    renames,
     settings_from,
 )
 
@@ -41,10 +44,8 @@ def run(
     ] = None,
     parallelism: Parallelism = None,
     job: JobName = None,
-    restore: Annotated[
-        str | None,
-        typer.Option("--restore", metavar="WHAT", help="latest, a checkpoint id, the name of a savepoint, or none."),
-    ] = None,
+    restore: RestoreWhat = None,
+    rename: Rename = None,
     metrics_port: Annotated[
         str | None,
         typer.Option("--metrics-port", metavar="PORT", help="Port of the Prometheus metrics; 0 picks one, or none."),
@@ -65,6 +66,7 @@ def run(
         "parallelism": parallelism,
         "job": job,
         "restore": restore,
+        "rename": renames(rename),
         "metrics_port": metrics_port,
     }
     chosen = settings_from(config, profile, settings, flags, assumed={"metrics_port": 0})

@@ -1,4 +1,4 @@
-"""`tidegate status`, `savepoint` and `stop`: talk to a job that runs in another process."""
+"""`tidegate status` and `stop`: talk to a job that runs in another process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..control import ControlError, ask, local_directory, running_jobs
 from .options import Json, new_app
 from .output import UsageError, print_json
 
-status_app, savepoint_app, stop_app = new_app(), new_app(), new_app()
+status_app, stop_app = new_app(), new_app()
 
 Directory: TypeAlias = Annotated[str, typer.Argument(metavar="DIR", help="The checkpoint directory of the job.")]
 Job: TypeAlias = Annotated[
@@ -37,22 +37,6 @@ def status(checkpoints: Directory, job: Job = None, json: Json = False) -> None:
     print(f"{measures['job']}: {answer['status']}, in the mean since its start:")
     seconds = max((s["busy_s"] + s["idle_s"] + s["backpressured_s"] for s in measures["subtasks"]), default=1.0)
     Console().print(render(measures, None, seconds, answer["why_waiting"]))
-
-
-@savepoint_app.command()
-def savepoint(
-    checkpoints: Directory,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the savepoint.")],
-    job: Job = None,
-    timeout: Timeout = None,
-    json: Json = False,
-) -> None:
-    """Take a savepoint of a running job: a checkpoint that is never deleted."""
-    answer = ask(job_folder(checkpoints, job), {"command": "savepoint", "name": name}, timeout)
-    if json:
-        print_json(answer)
-    else:
-        print(f"savepoint {name} taken")
 
 
 @stop_app.command()

@@ -27,6 +27,7 @@ class ConnectorContext:
         config: RunConfig,
     ) -> None:
         self.operator_id = operator_id
+        self.renamed_from = {new: old for old, new in config.rename.items()}.get(operator_id)
         self.job = job
         self.subtask = subtask
         self.parallelism = parallelism

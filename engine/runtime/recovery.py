@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from ...connectors.source import Source, SourceError, Split
 from ...operators.time import MIN_WATERMARK
-from ..checkpoint.decisions import OperatorFacts, Refuse, Restore, StartFresh, check_topology, choose_restore
-from ..checkpoint.manifest import Manifest, SplitEntry, SubtaskState
+from ..checkpoint.decisions import Refuse, Restore, StartFresh, choose_restore
+from ..checkpoint.manifest import Manifest, SplitEntry
 from ..checkpoint.redistribution import assign_snapshots, assign_splits
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
@@ -20,6 +20,7 @@ from ..config import RunConfig
 from ..errors import CheckpointError, CorruptionError, JobError, TopologyError
 from ..executor import Executor
 from ..plan import Plan
+from ..savepoint.fit import Fit, fit, node_facts
 from ..state.backend import StoreSnapshot
 from ..topology import Node
 from .chain import SplitPosition
@@ -50,7 +51,7 @@ class Restored:
     """What was chosen and fetched.
 
     Attributes:
-        manifest: where the splits go on from; None for a start from nothing.
+        manifest: where the splits go on from, under the names of today; None for a start from nothing.
         snapshots: see `Deployment.snapshots`.
         checkpoint_id: the checkpoint whose state and output this is; None for none.
     """
@@ -107,20 +108,33 @@ async def restore(
             if damage not in told:
                 told.add(damage)
                 on_event("checkpoint_passed_over", {"reason": damage})
-        manifest = decision.manifest
-        misfits = check_topology(manifest, _facts(plan), plan.max_parallelism, config.allow_dropped)
-        if misfits:
-            raise TopologyError(misfits)
+        fitted = fit_to(plan, config, decision.manifest)
+        if fitted.problems:
+            raise TopologyError(fitted.problems)
         try:
-            fetched = await _fetch(storage, manifest, plan, config.allow_dropped, directory)
-            return Restored(manifest, fetched, manifest.checkpoint_id)
+            fetched = await _fetch(storage, fitted, plan, config.allow_dropped, directory)
+            return Restored(fitted.manifest, fetched, fitted.manifest.checkpoint_id)
         except CorruptionError as error:
-            problems.setdefault(manifest.checkpoint_id, []).append(str(error))
+            problems.setdefault(fitted.manifest.checkpoint_id, []).append(str(error))
+
+
+def fit_to(plan: Plan, config: RunConfig, manifest: Manifest) -> Fit:
+    """Whether a checkpoint fits a plan, under the settings of a run."""
+    return fit(
+        manifest,
+        node_facts(plan),
+        plan.max_parallelism,
+        fingerprint=plan.topology.fingerprint,
+        rename=config.rename,
+        allow_dropped=config.allow_dropped,
+    )
 
 
 async def _fetch(
-    storage: CheckpointStorage, manifest: Manifest, plan: Plan, dropped: frozenset[str], directory: Path
+    storage: CheckpointStorage, fitted: Fit, plan: Plan, dropped: frozenset[str], directory: Path
 ) -> Fetched:
+    """Every old snapshot that is needed, once, however many subtasks read from it."""
+    manifest = fitted.manifest
     fetched: Fetched = {}
     directory = directory / str(manifest.checkpoint_id)  # apart from what a damaged one may have left
     for chain in plan.chains:
@@ -129,33 +143,15 @@ async def _fetch(
             entry = manifest.operators.get(node.name)
             if not node.stateful or entry is None or not entry.subtasks or node.name in dropped:
                 continue
-            fetched[node.name] = []
-            for subtask, states in enumerate(assign_snapshots(entry, ranges)):
-                folder = directory / f"{node.name}-{subtask}"
-                fetched[node.name].append(
-                    [
-                        await _fetch_one(storage, manifest, state, folder / str(number))
-                        for number, state in enumerate(states)
-                    ]
-                )
+            assigned = assign_snapshots(entry, ranges, rehashed=fitted.rehashed)
+            folders: dict[int, Path] = {}
+            for state in {state.snapshot.subtask: state for states in assigned for state in states}.values():
+                folder = folders[state.snapshot.subtask] = directory / f"{node.name}-{state.snapshot.subtask}"
+                await storage.fetch_files(manifest.checkpoint_id, state.files, folder)
+            fetched[node.name] = [
+                [(state.snapshot, folders[state.snapshot.subtask]) for state in states] for states in assigned
+            ]
     return fetched
-
-
-async def _fetch_one(
-    storage: CheckpointStorage, manifest: Manifest, state: SubtaskState, folder: Path
-) -> tuple[StoreSnapshot, Path]:
-    await storage.fetch_files(manifest.checkpoint_id, state.files, folder)
-    return state.snapshot, folder
-
-
-def _facts(plan: Plan) -> list[OperatorFacts]:
-    facts = []
-    for node in plan.topology.nodes:
-        states: frozenset[str] = frozenset()
-        if node.operator is not None:
-            states = frozenset(descriptor.name for descriptor in node.operator.states())
-        facts.append(OperatorFacts(node.name, node.kind, node.word, states))
-    return facts
 
 
 async def deal_out_splits(

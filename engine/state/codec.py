@@ -121,9 +121,8 @@ def conversion(
     """
     if old == new:
         return None
-    old_types, new_types = _plain(old), _plain(new)
     was_expiring, is_expiring = EXPIRING in old.types, EXPIRING in new.types
-    changed = old.version != new.version or old.kind != new.kind or old_types != new_types
+    changed = is_upgrade(old, new)
     if changed:
         _refuse_unless_upgradable(operator_id, old, new, upgrade is not None)
 
@@ -148,6 +147,11 @@ def conversion(
             ) from error
 
     return convert
+
+
+def is_upgrade(old: StateSchema, new: StateSchema) -> bool:
+    """Whether values of a snapshot need the user's function: more has changed than the time to live."""
+    return (old.version, old.kind, _plain(old)) != (new.version, new.kind, _plain(new))
 
 
 def _plain(schema: StateSchema) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ key where there is one, and the encoded value. Memory is not bounded: the budget
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,11 @@ from ...operators.state import Tables
 from ..errors import StateError
 from .backend import OperatorStore, PendingSnapshot, SnapshotFiles, StoreSnapshot, StoreSpec
 from .codec import Conversion
-from .key_groups import key_group
+from .entries import DICT_FILE, RawEntry, open_snapshot, read_items
 from .layout import EVENT_TIMERS, PROCESSING_TIMERS, BoundTables, StateLayout
 from .local_items import FILE as LOCAL_FILE
 from .local_items import encode_local, restore_local
 from .timers import TimerService
-
-FILE = "state.msgpack"
-"""The file of a snapshot that holds everything but local lists."""
 
 
 class DictBackend:
@@ -82,7 +80,7 @@ class DictStore:
                 key_groups=(self._spec.key_groups.start, self._spec.key_groups.stop),
                 schemas=self._bound.schemas,
             ),
-            {FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self._bound.locals)},
+            {DICT_FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self._bound.locals)},
         )
 
     def evict(self) -> None:
@@ -95,15 +93,17 @@ class DictStore:
         """Take in what the snapshots hold of the store's key groups."""
         spec = self._spec
         conversions = [self._bound.conversions(snapshot) for snapshot, _ in snapshots]
-        for (_, folder), converts in zip(snapshots, conversions, strict=True):
-            for name, entries in _read(folder / FILE).items():
-                table = self._by_name[name]
-                for entry in entries:
-                    if key_group(entry[0], spec.max_parallelism) in spec.key_groups:
-                        table.insert(entry, converts[name] or table.layout.values.decode)
+        for (snapshot, folder), converts in zip(snapshots, conversions, strict=True):
+            with open_snapshot(snapshot, folder) as files:
+                for name, table in self._by_name.items():
+                    if name not in converts:
+                        continue
+                    convert = converts[name] or table.layout.values.decode
+                    for entry in files.entries(name, (spec.key_groups, spec.max_parallelism)):
+                        table.insert(entry, convert)
         restore_local(
             self._bound.locals,
-            [(s.subtask, folder, c) for (s, folder), c in zip(snapshots, conversions, strict=True)],
+            [(s.subtask, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
             spec.subtask,
             spec.parallelism,
         )
@@ -140,9 +140,9 @@ class DictKeyedTable:
         encode_key, encode = self.layout.keys.encode, self.layout.values.encode
         return [(encode_key(key), encode(value)) for key, value in self.live.items()]
 
-    def insert(self, entry: Sequence[Any], convert: Conversion) -> None:
+    def insert(self, entry: RawEntry, convert: Conversion) -> None:
         """Take in an entry of a snapshot."""
-        key, value = entry
+        key, _, value = entry
         self.live[self.layout.keys.decode(key)] = convert(value)
 
 
@@ -190,9 +190,10 @@ class DictWindowTable:
             for key, value in entries.items()
         ]
 
-    def insert(self, entry: Sequence[Any], convert: Conversion) -> None:
+    def insert(self, entry: RawEntry, convert: Conversion) -> None:
         """Take in an entry of a snapshot."""
         key, namespace, value = entry
+        assert isinstance(namespace, int)
         self.open(namespace)[self.layout.keys.decode(key)] = convert(value)
 
 
@@ -237,9 +238,10 @@ class DictMapTable:
             for map_key, value in entries.items()
         ]
 
-    def insert(self, entry: Sequence[Any], convert: Conversion) -> None:
+    def insert(self, entry: RawEntry, convert: Conversion) -> None:
         """Take in an entry of a snapshot."""
         key, map_key, value = entry
+        assert isinstance(map_key, bytes)
         self._entries.setdefault(self.layout.keys.decode(key), {})[self._map_keys.decode(map_key)] = convert(value)
 
 
@@ -265,10 +267,3 @@ class _DictSnapshot:
 def _drop_expired(entries: dict[Any, Any], now_ms: int) -> None:
     for key in [key for key, (expires_ms, _) in entries.items() if expires_ms <= now_ms]:
         del entries[key]
-
-
-def _read(path: Path) -> dict[str, list[list[Any]]]:
-    try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=dict[str, list[list[Any]]])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"{path} cannot be read: {error}; restore an older checkpoint") from error

@@ -8,15 +8,11 @@ from typing import Any
 
 import msgspec
 
-from ..errors import StateError
 from .backend import StateSchema, StoreSnapshot
 from .codec import EXPIRING
-from .dict_backend import FILE
+from .entries import open_snapshot
 from .key_groups import KeyCodec
-from .local_items import FILE as LOCAL_FILE
 
-_READ_CACHE_BYTES = 8 << 20
-_AFTER_ALL = b"\xff" * 16
 _decode = msgspec.msgpack.Decoder().decode
 _key = KeyCodec().decode
 
@@ -59,50 +55,17 @@ def read_rows(snapshot: StoreSnapshot, folder: Path, states: Collection[str] | N
     Raises:
         StateError: the files cannot be read, or a backend wrote them that this version does not know.
     """
-    wanted = [schema for schema in snapshot.schemas if states is None or schema.name in states]
-    keyed = [schema for schema in wanted if schema.kind != "local"]
-    if snapshot.backend == "dict":
-        yield from _dict_rows(snapshot, keyed, folder)
-    elif snapshot.backend == "rocksdb":
-        yield from _rocksdb_rows(snapshot, keyed, folder)
-    else:
-        raise StateError(
-            f"state of operator {snapshot.operator_id!r} was written by backend {snapshot.backend!r}, which cannot "
-            "be exported; use the version of Tidegate that wrote it"
-        )
-    if len(keyed) < len(wanted):
-        local = _read_packed(folder / LOCAL_FILE)
-        for schema in wanted:
-            for item in local.get(schema.name, ()) if schema.kind == "local" else ():
-                yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, _decode(item))
-
-
-def _dict_rows(snapshot: StoreSnapshot, schemas: list[StateSchema], folder: Path) -> Iterator[StateRow]:
-    content = _read_packed(folder / FILE) if schemas else {}
-    for schema in schemas:
-        make = _row_maker(snapshot, schema)
-        for key, *middle, value in content.get(schema.name, ()):
-            found = middle[0] if middle else None
-            yield make(_key(key), _key(found) if isinstance(found, bytes) else found, value)
-
-
-def _rocksdb_rows(snapshot: StoreSnapshot, schemas: list[StateSchema], folder: Path) -> Iterator[StateRow]:
-    from .database import Column, Database, Memory
-    from .rocksdb_restore import column_name
-
-    columns = {schema.name: Column(column_name(schema.name)) for schema in schemas}
-    if not columns:
-        return
-    database = Database(Memory(_READ_CACHE_BYTES, _READ_CACHE_BYTES), folder, list(columns.values()), read_only=True)
-    try:
-        for schema in schemas:
+    with open_snapshot(snapshot, folder) as files:
+        for schema in snapshot.schemas:
+            if states is not None and schema.name not in states:
+                continue
+            if schema.kind == "local":
+                for item in files.items(schema.name):
+                    yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, _decode(item))
+                continue
             make = _row_maker(snapshot, schema)
-            split = _SPLITTERS[schema.kind]
-            column = columns[schema.name]
-            for raw, value in column.scan(b"", _AFTER_ALL) if column.attached else ():
-                yield make(*split(raw), value)
-    finally:
-        database.close()
+            for key, middle, data in files.entries(schema.name):
+                yield make(_key(key), _key(middle) if isinstance(middle, bytes) else middle, data)
 
 
 def _row_maker(snapshot: StoreSnapshot, schema: StateSchema) -> Callable[[Any, Any, bytes], StateRow]:
@@ -123,32 +86,3 @@ def _row_maker(snapshot: StoreSnapshot, schema: StateSchema) -> Callable[[Any, A
         )
 
     return make
-
-
-def _keyed_parts(raw: bytes) -> tuple[Any, Any]:
-    return _key(raw[2:]), None
-
-
-def _window_parts(raw: bytes) -> tuple[Any, Any]:
-    from .window_table import namespace_of
-
-    return _key(raw[10:]), namespace_of(raw)
-
-
-def _map_parts(raw: bytes) -> tuple[Any, Any]:
-    end = 6 + int.from_bytes(raw[2:6], "big")
-    return _key(raw[6:end]), _key(raw[end:])
-
-
-_SPLITTERS: dict[str, Callable[[bytes], tuple[Any, Any]]] = {
-    "keyed": _keyed_parts,
-    "window": _window_parts,
-    "map": _map_parts,
-}
-
-
-def _read_packed(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise StateError(f"{path} cannot be read: {error}; choose another checkpoint") from error

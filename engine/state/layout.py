@@ -177,3 +177,26 @@ class BoundTables:
             return self._maker.mapped(layout)
         items = self.locals[descriptor.name] = LocalItems(values)
         return items
+
+
+def declared_layouts(spec: StoreSpec) -> dict[str, StateLayout]:
+    """The states that an operator declares, without any store.
+
+    Raises:
+        StateError: two states have one name.
+        StateTypeError: a declared type cannot be stored.
+    """
+    return BoundTables(spec, _NoTables()).layouts
+
+
+class _NoTables:
+    """Makes tables that hold nothing and can do nothing: binding a descriptor asks for them and uses none."""
+
+    def keyed(self, layout: StateLayout) -> Any:
+        return None
+
+    def windowed(self, layout: StateLayout) -> Any:
+        return None
+
+    def mapped(self, layout: StateLayout) -> Any:
+        return None

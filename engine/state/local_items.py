@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ..errors import StateError
 from .codec import Conversion, ValueCodec
 
 FILE = "local.msgpack"
@@ -40,30 +38,20 @@ def encode_local(local: Mapping[str, LocalItems]) -> bytes:
 
 def restore_local(
     local: Mapping[str, LocalItems],
-    snapshots: Sequence[tuple[int, Path, Mapping[str, Conversion | None]]],
+    snapshots: Sequence[tuple[int, Callable[[str], list[bytes]], Mapping[str, Conversion | None]]],
     subtask: int,
     parallelism: int,
 ) -> None:
-    """Deal out the items of all snapshots, each given as (its subtask, its folder, its conversions): item i, counted in
-    order of subtask, goes to subtask i modulo `parallelism`.
+    """Deal out the items of all snapshots, each given as (its subtask, what reads the items of a list, its conversions):
+    item i, counted in order of subtask, goes to subtask i modulo `parallelism`.
 
     Raises:
         StateError: a file is missing or damaged; names it.
     """
     gathered: dict[str, list[Any]] = {name: [] for name in local}
-    for _, folder, conversions in sorted(snapshots, key=lambda snapshot: snapshot[0]):
-        wanted = [name for name in conversions if name in local]
-        if not wanted:
-            continue
-        stored = _read(folder / FILE)
-        for name in wanted:
-            gathered[name] += local[name].decoded(stored.get(name, []), conversions[name])
+    for _, read, conversions in sorted(snapshots, key=lambda snapshot: snapshot[0]):
+        for name in conversions:
+            if name in local:
+                gathered[name] += local[name].decoded(read(name), conversions[name])
     for name, items in gathered.items():
         local[name].items = items[subtask::parallelism]
-
-
-def _read(path: Path) -> dict[str, list[bytes]]:
-    try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=dict[str, list[bytes]])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"{path} cannot be read: {error}; restore an older checkpoint") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,18 +20,21 @@ from ...operators.state import Tables
 from ..errors import StateError
 from .backend import OperatorStore, PendingSnapshot, SnapshotFiles, StoreSnapshot, StoreSpec
 from .database import Column, Database, Memory, explained
+from .entries import read_items
 from .expiry import ExpirySweep, add_expired
 from .keyed_table import RocksKeyedTable
 from .layout import EVENT_TIMERS, PROCESSING_TIMERS, BoundTables, StateLayout
 from .local_items import FILE as LOCAL_FILE
 from .local_items import encode_local, restore_local
 from .map_table import RocksMapTable
+from .rocksdb_import import take_in
 from .rocksdb_restore import (
     NAMESPACES_FILE,
     Namespaces,
     column_name,
     copy_key_groups,
     is_direct,
+    is_native,
     is_needed,
     link_files,
     read_namespaces,
@@ -71,11 +75,12 @@ class RocksDBBackend:
         """A store with what the snapshots hold of `spec.key_groups`.
 
         One snapshot of the same key groups is opened as it is, its SST files linked; then an entry is read when it is
-        first asked for. Otherwise the key groups are copied.
+        first asked for. Otherwise the key groups are copied. Snapshots of another backend, or of another number of key
+        groups, are read entry by entry.
 
         Raises:
             StateTypeError: a stored type differs.
-            StateError: a file is missing or damaged, or a snapshot is of another backend.
+            StateError: a file is missing or damaged.
         """
         store = RocksDBStore(spec, self._memory)
         try:
@@ -129,13 +134,12 @@ class RocksDBStore:
         """Open a database with the key groups of the store."""
         spec = self._spec
         self._refuse_used_directory()
-        for snapshot, _ in snapshots:
-            _refuse_unusable(spec, snapshot)
         conversions = [self._bound.conversions(snapshot) for snapshot, _ in snapshots]
         wanted = [
             (snapshot, folder, converts)
             for (snapshot, folder), converts in zip(snapshots, conversions, strict=True)
-            if snapshot.key_groups[0] < spec.key_groups.stop and spec.key_groups.start < snapshot.key_groups[1]
+            if not is_native(snapshot, spec)
+            or (snapshot.key_groups[0] < spec.key_groups.stop and spec.key_groups.start < snapshot.key_groups[1])
         ]
         if len(wanted) == 1 and is_direct(wanted[0][0], spec, wanted[0][2]) and self._by_name:
             folder = wanted[0][1]
@@ -145,13 +149,18 @@ class RocksDBStore:
         else:
             self._open()
             namespaces: Namespaces = {name: ([], []) for name in self._by_name}
-            for _, folder, converts in wanted if self._by_name else ():
-                for name, found in copy_key_groups(self._memory, folder, spec, self._by_name, converts).items():
+            for snapshot, folder, converts in wanted if self._by_name else ():
+                if is_native(snapshot, spec):
+                    copied = copy_key_groups(self._memory, folder, spec, self._by_name, converts)
+                else:
+                    assert self._database is not None
+                    copied = take_in(self._database, snapshot, folder, spec, self._by_name, converts)
+                for name, found in copied.items():
                     namespaces[name][0].extend(found)
             self._mark_restored(namespaces)
         restore_local(
             self._bound.locals,
-            [(s.subtask, folder, c) for (s, folder), c in zip(snapshots, conversions, strict=True)],
+            [(s.subtask, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
             spec.subtask,
             spec.parallelism,
         )
@@ -297,17 +306,3 @@ class _RocksDBSnapshot:
 
 def _column(layout: StateLayout) -> Column:
     return Column(column_name(layout.schema.name))
-
-
-def _refuse_unusable(spec: StoreSpec, snapshot: StoreSnapshot) -> None:
-    if snapshot.backend != RocksDBBackend.name:
-        raise StateError(
-            f"the state of operator {spec.operator_id!r} was written by the {snapshot.backend!r} backend: "
-            "restore with that backend"
-        )
-    written = snapshot.details.get("max_parallelism")
-    if written != spec.max_parallelism:
-        raise StateError(
-            f"the state of operator {spec.operator_id!r} was written with max_parallelism={written}, which is fixed "
-            f"for the life of a job; set it back from {spec.max_parallelism}"
-        )

@@ -36,9 +36,16 @@ def is_needed(name: str) -> bool:
     return not (name == "LOCK" or name.startswith("LOG") or name.endswith(".log"))
 
 
+def is_native(snapshot: StoreSnapshot, spec: StoreSpec) -> bool:
+    """Whether the files of a snapshot are databases whose keys are a store's own: same backend, same number of key
+    groups."""
+    return snapshot.backend == "rocksdb" and snapshot.details.get("max_parallelism") == spec.max_parallelism
+
+
 def is_direct(snapshot: StoreSnapshot, spec: StoreSpec, conversions: Mapping[str, Conversion | None]) -> bool:
     """Whether the files of a snapshot can be opened as they are: same key groups, same types."""
-    return snapshot.key_groups == (spec.key_groups.start, spec.key_groups.stop) and not any(conversions.values())
+    same_groups = snapshot.key_groups == (spec.key_groups.start, spec.key_groups.stop)
+    return is_native(snapshot, spec) and same_groups and not any(conversions.values())
 
 
 def link_files(folder: Path, directory: Path) -> None:
@@ -98,7 +105,7 @@ def copy_key_groups(
                 entries = ((raw, encode(convert(data))) for raw, data in entries)
             if table.layout.schema.kind == "window":
                 entries = _noting_namespaces(entries, namespaces.setdefault(name, set()))
-            _ingest(entries, table.column, spec.directory / "incoming")
+            ingest(entries, table.column, spec.directory / "incoming")
     finally:
         database.close()
     return namespaces
@@ -110,7 +117,7 @@ def _noting_namespaces(entries: Iterator[tuple[bytes, bytes]], found: set[int]) 
         yield entry
 
 
-def _ingest(entries: Iterator[tuple[bytes, bytes]], column: Column, scratch: Path) -> None:
+def ingest(entries: Iterator[tuple[bytes, bytes]], column: Column, scratch: Path) -> None:
     """Write ascending entries to SST files and hand these to the database: cheaper than writing them one by one."""
     paths: list[Path] = []
     writer: Any = None

@@ -57,6 +57,7 @@ class ManualSinkContext:
     """
 
     operator_id: str = "sink"
+    renamed_from: str | None = None
     job: str = "job"
     subtask: int = 0
     parallelism: int = 1

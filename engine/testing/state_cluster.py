@@ -22,6 +22,7 @@ class StateCluster:
         descriptors: the operator's states.
         memory_budget_bytes: of each store.
         uses_timers: whether the stores have timers.
+        max_parallelism: number of key groups.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class StateCluster:
         memory_budget_bytes: int = 1 << 20,
         uses_timers: bool = False,
         key_type: Any = None,
+        max_parallelism: int = MAX_PARALLELISM,
     ) -> None:
         self.now_ms = 0
+        self.max_parallelism = max_parallelism
         self._backend = backend
         self._folder = folder
         self._descriptors = descriptors
@@ -46,8 +49,8 @@ class StateCluster:
 
     def store(self, key: Any) -> OperatorStore:
         """The store that owns a key, which is made the current key."""
-        group = key_group(encode_key(key), MAX_PARALLELISM)
-        store = self.stores[subtask_of(group, len(self.stores), MAX_PARALLELISM)]
+        group = key_group(encode_key(key), self.max_parallelism)
+        store = self.stores[subtask_of(group, len(self.stores), self.max_parallelism)]
         store.tables.set_current_key(key)
         return store
 
@@ -98,8 +101,8 @@ class StateCluster:
         return StoreSpec(
             operator_id="operator",
             subtask=subtask,
-            key_groups=key_group_range(subtask, parallelism, MAX_PARALLELISM),
-            max_parallelism=MAX_PARALLELISM,
+            key_groups=key_group_range(subtask, parallelism, self.max_parallelism),
+            max_parallelism=self.max_parallelism,
             descriptors=self._descriptors,
             uses_timers=self._uses_timers,
             memory_budget_bytes=self._memory_budget_bytes,

@@ -38,6 +38,10 @@ def test_every_setting_has_a_value_to_start_with() -> None:
         ("restore", 0),
         ("restore", "a/b"),
         ("allow_dropped", "window"),
+        ("rename", "old=new"),
+        ("rename", {"old": 1}),
+        ("rename", {"old": "new", "older": "new"}),
+        ("rename", {"old": "new", "new": "newer"}),
         ("channel_capacity", 0),
         ("metrics_port", 70_000),
         ("metrics_host", ""),
@@ -51,6 +55,15 @@ def test_a_value_that_does_not_fit_is_refused_by_name(setting: str, value: objec
     """The message begins with the setting, so that it can be found."""
     with pytest.raises(ConfigError, match=f"^{setting} = "):
         RunConfig(**{setting: value})
+
+
+def test_what_was_renamed_is_kept_as_it_was_given() -> None:
+    """A later change of the dict that was passed changes nothing; settings can still be looked up by value."""
+    given = {"old": "new"}
+    config = RunConfig(rename=given)
+    given["older"] = "newer"
+    assert config.rename == {"old": "new"}
+    assert hash(config) == hash(RunConfig(rename={"old": "new"}))
 
 
 def test_more_subtasks_than_key_groups_are_refused() -> None:

@@ -15,6 +15,7 @@ checkpoints = "s3://${BUCKET}/state"
 retain = 5
 restart = { strategy = "fixed_delay", attempts = 3, delay = "5s" }
 allow_dropped = ["old"]
+rename = { "by-customer" = "spending" }
 until_ms = 2013-01-01T00:00:00Z
 
 [profile.production.run]
@@ -53,8 +54,21 @@ def test_a_file_gives_settings_of_every_kind(file: Path) -> None:
     assert config.checkpoints == "s3://b/state"
     assert config.restart == FixedDelay(3, 5.0)
     assert config.allow_dropped == {"old"}
+    assert config.rename == {"by-customer": "spending"}
     assert config.until_ms == parse_moment("2013-01-01")
     assert (config.retain, config.job) == (9, "flights")
+
+
+def test_renames_can_be_said_in_text() -> None:
+    """Several with commas between; what is not OLD=NEW is refused, and an old name that is given two new ones."""
+    assert load_config(None, None, {"TIDEGATE_RENAME": "a=b, c = d"}).rename == {"a": "b", "c": "d"}
+    for text, message in (
+        ("a", "'a': write OLD=NEW"),
+        ("a=", "write OLD=NEW"),
+        ("a=b,a=c", "'a' is given two new names"),
+    ):
+        with pytest.raises(ConfigError, match=f"flag: rename: .*{message}"):
+            load_config(None, None, {}, {"rename": text})
 
 
 def test_a_doubled_dollar_is_no_reference(tmp_path: Path) -> None:

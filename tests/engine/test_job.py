@@ -10,7 +10,6 @@ from tidegate.engine import (
     CheckpointError,
     JobStatus,
     RunConfig,
-    StateTypeError,
     Topology,
     TopologyError,
     restart,
@@ -178,7 +177,7 @@ async def test_a_retyped_state_refuses_to_start_and_names_both_types(backend, tm
         await _paused(job, source)
         await job.stop()
     retyped = _topology(ScriptedSource([1, Pause(), 2]), sink, function=CountText())
-    with pytest.raises(StateTypeError, match=r"count.*int.*str|count.*str.*int"):
+    with pytest.raises(TopologyError, match=r"count.*int.*str|count.*str.*int"):
         async with start(retyped, config) as job:
             await job.wait()
     assert sink.values == [1]

@@ -1,16 +1,20 @@
 """A damaged or missing file of the newest checkpoint is named, the checkpoint before is used, and every result still
-comes once."""
+comes once. A damaged savepoint is never restored."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate.engine import CheckpointError, JobStatus, RunConfig, restart
-from tidegate.engine.testing import BARRIER, ScriptedCrash, ScriptedSource, run_script
+from tidegate.engine import CheckpointError, JobStatus, RunConfig, restart, start
+from tidegate.engine.checkpoint.storage import CheckpointStorage
+from tidegate.engine.clock import SystemClock
+from tidegate.engine.executor import InlineExecutor
+from tidegate.engine.testing import BARRIER, Pause, ScriptedCrash, ScriptedSource, run_script
 from tidegate.engine.testing.scripted import CRASH
 
 
@@ -150,3 +154,66 @@ async def test_a_damaged_attempt_record_does_not_stop_the_job(
     source = ScriptedSource([*readings[:3], BARRIER, *readings[3:5], BARRIER, *readings[5:]])
     assert await run_script(build("tumbling", source, file_sink(out)), source, config) is JobStatus.FINISHED
     assert visible(out) == expected("tumbling", readings)
+
+
+@pytest.fixture(params=["dict", "rocksdb"])
+async def savepoint(request, build, readings, tmp_path, file_sink):
+    """A checkpoint directory with one savepoint; the files that it consists of."""
+    state = tmp_path / "state"
+    source = ScriptedSource([*readings[:5], Pause(), *readings[5:]])
+    async with start(build("process", source, file_sink(tmp_path / "out")), _config(state, request.param)) as job:
+        while not source.at_pause:
+            await job.clock.sleep(0)
+        await job.savepoint("deploy")
+        await job.cancel()
+    job_folder = state / "guarantee"
+    contents = sorted(path for path in (job_folder / "files").rglob("*") if path.is_file())
+    assert len(contents) >= 2
+    return state, [job_folder / "savepoints" / "deploy" / "manifest.json", *contents]
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.unlink()  # a content may be linked to elsewhere
+    path.write_bytes(data)
+
+
+async def test_every_damaged_byte_of_a_savepoint_is_found_and_its_file_named(savepoint):
+    """A bit at any place of any file, and the file cut anywhere: one problem, with the path of the file."""
+    state, paths = savepoint
+    storage = CheckpointStorage(state, "guarantee", InlineExecutor(), SystemClock())
+    assert await storage.verify("deploy") == []
+    for path in paths:
+        data = path.read_bytes()
+        # Each byte of small files; of the manifest every seventh.
+        for index in range(0, len(data), 1 if len(data) < 600 else 7):
+            for damaged in (data[:index] + bytes([data[index] ^ 1 << index % 8]) + data[index + 1 :], data[:index]):
+                _write(path, damaged)
+                (problem,) = await storage.verify("deploy")
+                assert str(path) in problem
+        _write(path, data)
+    assert await storage.verify("deploy") == []
+
+
+async def test_a_damaged_savepoint_is_never_restored(savepoint, build, readings, tmp_path, file_sink, visible):
+    """The start is refused with the path of the file; the output stays as it was. Whole again, it restores."""
+    state, paths = savepoint
+    before = visible(tmp_path / "out")
+
+    async def go_on() -> JobStatus:
+        source = ScriptedSource([*readings[:5], Pause(0.0), *readings[5:]])
+        config = dataclasses.replace(_config(state, "rocksdb"), restore="deploy", max_parallelism=32)
+        return await run_script(build("process", source, file_sink(tmp_path / "out")), source, config)
+
+    for path in paths:
+        data = path.read_bytes()
+        for index in (0, len(data) // 3, len(data) - 1):
+            _write(path, data[:index] + bytes([data[index] ^ 0x40]) + data[index + 1 :])
+            with pytest.raises(CheckpointError) as caught:
+                await go_on()
+            assert str(path) in str(caught.value)
+        path.unlink()
+        with pytest.raises(CheckpointError, match=r"there is no savepoint|is missing"):
+            await go_on()
+        path.write_bytes(data)
+    assert visible(tmp_path / "out") == before
+    assert await go_on() is JobStatus.FINISHED

@@ -216,6 +216,20 @@ async def test_two_jobs_do_not_share_a_folder(tmp_path):
         await files.lines(tmp_path).recover(ManualSinkContext(), None, [])
 
 
+async def test_a_folder_is_handed_over_to_a_renamed_sink(tmp_path):
+    """Once the user says that it was renamed; then it is the new name's, also without saying so again."""
+    sink = files.lines(tmp_path, formats.json())
+    await sink.recover(ManualSinkContext(operator_id="old"), None, [])
+    with pytest.raises(SinkError, match="belongs to the sink 'old'"):
+        await sink.recover(ManualSinkContext(operator_id="new", renamed_from="other"), 1, [])
+    with pytest.raises(SinkError, match="belongs to the sink 'old'"):
+        await sink.recover(ManualSinkContext(operator_id="new", renamed_from="old", job="another"), 1, [])
+    for renamed_from in ("old", "old", None):
+        await sink.recover(ManualSinkContext(operator_id="new", renamed_from=renamed_from), 1, [])
+    with pytest.raises(SinkError, match="belongs to the sink 'new'"):
+        await sink.recover(ManualSinkContext(operator_id="old"), 1, [])
+
+
 async def test_files_of_others_are_left_alone(tmp_path):
     """Only this sink's parts are touched."""
     (tmp_path / "part-of-something.txt").write_text("x")

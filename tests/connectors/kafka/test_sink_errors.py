@@ -119,6 +119,16 @@ async def test_a_timeout_that_does_not_cover_checkpoint_and_restart_is_refused()
     sink.writer(context(checkpoint_interval_ms=10_000, checkpoint_timeout_ms=500_000))
 
 
+async def test_a_renamed_sink_must_keep_its_transactional_ids():
+    """They have the old name in them, and what an earlier attempt left open is found by them; the message says what to set."""
+    renamed = context()
+    renamed.renamed_from = "totals"
+    sink = kafka.sink("127.0.0.1:1", "t", format=formats.json())
+    with pytest.raises(SinkError, match=rf'set transactional_prefix="{renamed.job}-totals" in kafka.sink') as failure:
+        await sink.recover(renamed, 3, [])
+    assert not failure.value.retriable
+
+
 async def test_a_timeout_above_the_brokers_limit_is_refused_at_the_start(kafka_servers, new_topic):
     """The message names the broker's setting."""
     topic = new_topic()

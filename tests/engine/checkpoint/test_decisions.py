@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.engine.checkpoint.decisions import (
     Deletions,
-    OperatorFacts,
     Refuse,
     Restore,
     StartFresh,
-    check_topology,
     choose_restore,
     named_contents,
     next_trigger,
@@ -256,75 +254,3 @@ def test_retention_never_takes_what_is_needed(infos: list[CheckpointInfo], retai
         assert named_contents(infos) == named_contents(kept) | set(deletions.contents)
     left = what_to_delete(kept, retain, in_use)
     assert (left.checkpoint_ids, left.contents) == ((), ())
-
-
-# Whether the topology still fits
-
-COUNT = OperatorFacts("count", "operator", "aggregate", frozenset({"total"}))
-FLIGHTS = OperatorFacts("flights", "source", "files")
-DELAYS = OperatorFacts("delays", "sink", "files")
-
-
-def test_the_same_topology_fits() -> None:
-    """With new operators beside the old ones."""
-    new = OperatorFacts("worst", "operator", "top_n", frozenset({"best"}))
-    manifest = manifest_of(7, sources={"flights": {}}, committables={"delays": [{}]})
-    assert check_topology(manifest, [FLIGHTS, COUNT, new, DELAYS], 128) == []
-
-
-def test_a_renamed_operator_is_refused_with_a_guess_at_its_new_name() -> None:
-    """The message names the old name, the likely new one, and both ways out."""
-    renamed = OperatorFacts("tally", "operator", "aggregate", frozenset({"total"}))
-    (problem,) = check_topology(manifest_of(7), [renamed], 128)
-    assert "operator 'count' (aggregate) has state in checkpoint 7 but is not in the topology" in problem
-    assert "was it renamed to 'tally'?" in problem
-    assert "name='count'" in problem
-    assert "allow_dropped={'count'}" in problem
-
-
-def test_state_may_be_dropped_on_purpose() -> None:
-    """Then the operator may be gone, or be another one, and so may sources and sinks."""
-    manifest = manifest_of(7, sources={"flights": {}}, committables={"delays": [{}]})
-    assert check_topology(manifest, [], 128, allow_dropped={"count", "flights", "delays"}) == []
-
-
-def test_an_operator_of_another_kind_under_the_same_name_is_refused() -> None:
-    """Its state does not fit."""
-    other = OperatorFacts("count", "operator", "window", frozenset({"panes"}))
-    (problem,) = check_topology(manifest_of(7), [other], 128)
-    assert "operator 'count' is of kind window now and was of kind aggregate in checkpoint 7" in problem
-
-
-def test_a_state_that_is_no_longer_declared_is_refused() -> None:
-    """The operator is there, one of its states is not."""
-    other = OperatorFacts("count", "operator", "aggregate", frozenset({"sum"}))
-    (problem,) = check_topology(manifest_of(7), [other], 128)
-    assert "state 'total' of operator 'count'" in problem
-
-
-def test_timers_are_not_looked_for_among_the_declared_states() -> None:
-    """They are kept beside them, under names of their own."""
-    schemas = tuple(StateSchema(name, "window", 1, ()) for name in ("timers.event", "timers.processing"))
-    state = SubtaskState(StoreSnapshot("dict", "count", 0, (0, 128), schemas))
-    manifest = manifest_of(7, operators={"count": OperatorEntry("process", 1, (state,))})
-    assert check_topology(manifest, [OperatorFacts("count", "operator", "process")], 128) == []
-
-
-def test_an_operator_without_saved_state_may_go() -> None:
-    """Nothing is lost with it."""
-    manifest = manifest_of(7, operators={"count": OperatorEntry("aggregate", 1)})
-    assert check_topology(manifest, [], 128) == []
-
-
-def test_a_missing_source_and_a_missing_sink_are_refused() -> None:
-    """Offsets and output not yet visible would be lost without a word."""
-    manifest = manifest_of(7, sources={"flights": {}}, committables={"delays": [{}], "empty": []})
-    source, sink = check_topology(manifest, [COUNT], 128)
-    assert "source 'flights' has offsets in checkpoint 7" in source
-    assert "sink 'delays' has output in checkpoint 7 that may not be visible yet" in sink
-
-
-def test_another_number_of_key_groups_is_refused() -> None:
-    """State would be looked for in the wrong place."""
-    (problem,) = check_topology(manifest_of(7), [COUNT], 64)
-    assert "max_parallelism 128, now it is 64" in problem

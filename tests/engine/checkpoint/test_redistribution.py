@@ -54,6 +54,12 @@ def test_old_snapshots_come_in_order_of_their_subtask() -> None:
     assert assign_snapshots(shuffled, [range(128)]) == [list(entry.subtasks)]
 
 
+def test_with_another_number_of_key_groups_every_subtask_reads_every_snapshot() -> None:
+    """Any of its keys may be in any of them."""
+    entry = entry_of(3, 128)
+    assert assign_snapshots(entry, even_ranges(2, 64), rehashed=True) == [list(entry.subtasks)] * 2
+
+
 def test_items_of_the_subtask_itself_go_to_every_new_subtask() -> None:
     """They belong to no key group; the store deals them out."""
     entry = entry_of(2, 128, kind="local")

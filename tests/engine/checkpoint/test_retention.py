@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tidegate.engine.checkpoint.blobs import Blobs
 from tidegate.engine.checkpoint.manifest import Manifest
-from tidegate.engine.checkpoint.retention import apply_retention, sweep
+from tidegate.engine.checkpoint.retention import apply_retention, delete_savepoint, sweep
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.errors import CheckpointError
 from tidegate.engine.state.backend import SnapshotFiles
@@ -161,3 +161,28 @@ async def test_interrupted_anywhere_no_manifest_loses_its_contents(
     await apply_retention(storage, 2)
     assert [info.checkpoint_id for info in await storage.list()] == [4, 5]
     assert await problems(storage) == []
+
+
+async def test_a_savepoint_goes_with_what_only_it_names(storage: CheckpointStorage, take: Take) -> None:
+    """On the user's word; everything else stays whole."""
+    await take(storage, 1, "ab", name="deploy")
+    await take(storage, 2, "bc")
+    gone = await delete_savepoint(storage, "deploy")
+    assert len(gone) == 1
+    assert [info.checkpoint_id for info in await storage.list()] == [2]
+    assert await problems(storage) == []
+    assert await sweep(storage, -1) == ()
+    with pytest.raises(CheckpointError, match="there is no savepoint 'deploy'"):
+        await delete_savepoint(storage, "deploy")
+
+
+async def test_while_a_manifest_is_damaged_a_savepoint_leaves_its_contents(
+    open_storage: OpenStorage, take: Take, tmp_path: Path
+) -> None:
+    """The damaged one may name them."""
+    storage = open_storage()
+    await take(storage, 1, "ab", name="deploy")
+    await take(storage, 2, "bc")
+    (tmp_path / "state/job/checkpoints/0000000002/manifest.json").write_bytes(b"{}")
+    assert await delete_savepoint(storage, "deploy") == ()
+    assert len([path for path in (tmp_path / "state/job/files").rglob("*") if path.is_file()]) == 3

@@ -172,27 +172,20 @@ def test_prune_deletes_old_checkpoints_and_their_files(run: Run, location: Path)
     """Not savepoints."""
     code, out, _ = run("prune", location)
     assert code == 0
-    assert out.startswith("deleted checkpoints: 2; savepoints: none\ndeleted files: 0")
+    assert out.startswith("deleted checkpoints: 2\ndeleted files: 0")
     assert contents(location) == 4
     assert run("verify", location)[0] == 0
 
 
-def test_prune_deletes_a_savepoint_that_is_named(run: Run, location: Path) -> None:
-    """Its files go when they are older than the grace period."""
-    code, out, _ = run("prune", location, "--savepoint", "deploy", "--grace", "0ms", "--keep", "2")
-    assert code == 0
-    assert "savepoints: deploy" in out
-    assert contents(location) == 3
-    assert run("verify", location)[0] == 0
-
-
 def test_a_dry_run_deletes_nothing(run: Run, run_json: Json, location: Path) -> None:
-    """And says what would go."""
+    """And says what would go: a checkpoint, and a file that nobody names."""
+    unnamed = location / "delays" / "files" / "ff" / ("f" * 64)
+    unnamed.parent.mkdir()
+    unnamed.write_bytes(b"f")
     before = contents(location)
-    found = run_json("prune", location, "--savepoint", "deploy", "--grace", "0ms", "--dry-run")
+    found = run_json("prune", location, "--grace", "0ms", "--dry-run")
     assert found["checkpoints"] == [2]
-    assert found["savepoints"] == ["deploy"]
-    assert len(found["files"]) == 2
+    assert found["files"] == [unnamed.name]
     assert contents(location) == before
     assert run("list", location)[1].count("\n") == 3
 
@@ -224,7 +217,6 @@ def test_prune_of_a_running_job_is_fenced(run: Run, location: Path) -> None:
         (["list", "--job", "other"], "there is no job 'other'; there are: delays"),
         (["prune", "--grace", "soon"], "--grace: 'soon' is not a duration"),
         (["prune", "--keep", "0"], "--keep"),
-        (["prune", "--savepoint", "nothing"], "there is no savepoint 'nothing'"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line(run: Run, location: Path, arguments: list[str], message: str) -> None:

@@ -155,7 +155,7 @@ def test_a_running_job_is_steered_and_stopped_from_another_process() -> None:
             for text in running.stdout:
                 if json.loads(text)["event"] == "job_running":
                     break
-            for arguments in (("status", "state", "--json"), ("savepoint", "state", "s1", "--json")):
+            for arguments in (("status", "state", "--json"), ("savepoint", "take", "state", "s1", "--json")):
                 done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
                 assert done.returncode == 0, done.stderr
                 assert json.loads(done.stdout)["ok"] is True

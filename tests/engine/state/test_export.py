@@ -124,5 +124,5 @@ def test_a_missing_file_is_named(snapshot: SnapshotFiles) -> None:
 def test_a_snapshot_of_an_unknown_backend_is_refused() -> None:
     """A newer version wrote it."""
     other = StoreSnapshot("lmdb", "count", 0, (0, 128), ())
-    with pytest.raises(StateError, match="backend 'lmdb', which cannot be exported"):
+    with pytest.raises(StateError, match="backend 'lmdb', which this version cannot read"):
         list(read_rows(other, Path()))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tidegate.engine.errors import StateError
+from tidegate.engine.state.backend import StateSchema, StoreSnapshot
 from tidegate.engine.state.codec import ValueCodec
+from tidegate.engine.state.entries import read_items
 from tidegate.engine.state.local_items import FILE, LocalItems, encode_local, restore_local
 
 
@@ -14,17 +19,22 @@ def _items() -> dict[str, LocalItems]:
     return {"calls": LocalItems(ValueCodec(int, "state 'calls'"))}
 
 
+def _stored(folder: Path, items: list[int]) -> Callable[[str], list[bytes]]:
+    """What reads the items of a list from a snapshot that holds these."""
+    before = _items()
+    before["calls"].items = items
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_bytes(encode_local(before))
+    schema = StateSchema("calls", "local", 1, ("int",))
+    return partial(read_items, StoreSnapshot("dict", "ask", 0, (0, 128), (schema,)), folder)
+
+
 @pytest.mark.parametrize("parallelism", [1, 2, 3, 7])
 def test_every_item_goes_to_one_subtask(tmp_path: Path, parallelism: int) -> None:
     """Item i of all, in order of the old subtasks, goes to subtask i modulo the new parallelism."""
-    snapshots = []
+    snapshots: list[Any] = []
     for subtask, items in enumerate(([0, 1, 2], [], [3, 4])):
-        before = _items()
-        before["calls"].items = items
-        folder = tmp_path / str(subtask)
-        folder.mkdir()
-        (folder / FILE).write_bytes(encode_local(before))
-        snapshots.insert(0, (subtask, folder, {"calls": None}))
+        snapshots.insert(0, (subtask, _stored(tmp_path / str(subtask), items), {"calls": None}))
     for subtask in range(parallelism):
         after = _items()
         restore_local(after, snapshots, subtask, parallelism)
@@ -33,17 +43,16 @@ def test_every_item_goes_to_one_subtask(tmp_path: Path, parallelism: int) -> Non
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """The remedy is an older checkpoint."""
+    read = _stored(tmp_path, [])
     (tmp_path / FILE).write_bytes(b"\xc1")
     with pytest.raises(StateError, match="restore an older checkpoint") as caught:
-        restore_local(_items(), [(0, tmp_path, {"calls": None})], 0, 1)
+        restore_local(_items(), [(0, read, {"calls": None})], 0, 1)
     assert str(tmp_path) in str(caught.value)
 
 
 def test_items_are_upgraded(tmp_path: Path) -> None:
     """With the conversion of the snapshot that they come from."""
-    before = _items()
-    before["calls"].items = [1, 2, 3]
-    (tmp_path / FILE).write_bytes(encode_local(before))
+    read = _stored(tmp_path, [1, 2, 3])
     after = _items()
-    restore_local(after, [(0, tmp_path, {"calls": lambda data: data[0] * 10})], 0, 1)
+    restore_local(after, [(0, read, {"calls": lambda data: data[0] * 10})], 0, 1)
     assert after["calls"].items == [10, 20, 30]

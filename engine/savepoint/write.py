@@ -1,0 +1,51 @@
+"""From the snapshot of a subtask to the portable files of a savepoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ..errors import StateError
+from ..state.backend import SnapshotFiles
+from ..state.entries import database_key, open_snapshot
+from ..state.portable import BACKEND, StateWriter, file_name
+
+
+def write_portable(files: SnapshotFiles, folder: Path, max_parallelism: int) -> SnapshotFiles:
+    """Write the state of a snapshot in the portable format. Blocking; memory stays bounded, except for a snapshot of the
+    dict backend, whose state is in memory anyway.
+
+    Args:
+        files: the snapshot; left as it is.
+        folder: where to; does not exist yet.
+        max_parallelism: number of key groups of the job.
+
+    Raises:
+        StateError: the snapshot cannot be read, or the folder not be written; names which, and the remedy.
+    """
+    snapshot = files.snapshot
+    try:
+        folder.mkdir(parents=True)
+        writer = StateWriter(snapshot, folder, max_parallelism)
+        with open_snapshot(snapshot, files.directory) as reader:
+            for schema in snapshot.schemas:
+                if schema.kind == "local":
+                    writer.write_items(schema, reader.items(schema.name))
+                    continue
+                entries = reader.entries(schema.name)
+                if reader.ascending != max_parallelism:
+                    entries = iter(sorted(entries, key=lambda entry: database_key(entry[0], entry[1], max_parallelism)))
+                writer.write(schema, entries)
+    except OSError as error:
+        raise StateError(
+            f"the savepoint of operator {snapshot.operator_id!r} cannot be written to {folder}: {error.strerror or error}; "
+            "free space there, or make it writable"
+        ) from error
+    details = {"max_parallelism": max_parallelism, "files": writer.files}
+    names = [
+        file_name(number, index)
+        for number, schema in enumerate(snapshot.schemas)
+        for index in range(writer.files[schema.name])
+    ]
+    return SnapshotFiles(msgspec.structs.replace(snapshot, backend=BACKEND, details=details), folder, tuple(names), {})
