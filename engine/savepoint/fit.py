@@ -178,10 +178,12 @@ def _node(manifest: Manifest, node: NodeFacts, was: str | None, dropped: frozens
         splits = manifest.sources.get(node.operator_id)
         if not splits:
             return NodeFit(node.operator_id, "source", node.kind, "empty", was, note="begins where it is told to")
-        return NodeFit(node.operator_id, "source", node.kind, "as_is", was, note=f"goes on in {len(splits)} splits")
+        return NodeFit(
+            node.operator_id, "source", node.kind, "as_is", was, note=f"goes on where it was, splits: {len(splits)}"
+        )
     if node.role == "sink":
         pieces = len(manifest.committables.get(node.operator_id, ()))
-        note = f"{pieces} pieces of output are committed first" if pieces else ""
+        note = f"its output is committed first, pieces: {pieces}" if pieces else ""
         return NodeFit(node.operator_id, "sink", node.kind, "as_is", was, note=note)
     return _operator(manifest, node, was, dropped)
 

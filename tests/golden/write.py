@@ -181,6 +181,7 @@ async def write(folder: Path, backend: str, *, portable_format: bool) -> None:
     job_folder = folder / "state" / made.name
     shutil.rmtree(job_folder / "work", ignore_errors=True)
     shutil.rmtree(job_folder / "staging", ignore_errors=True)
+    shutil.rmtree(job_folder / "attempts")  # they tell of the machine
     (job_folder / ".lock").unlink(missing_ok=True)
     (folder / "rows.json").write_bytes(msgspec.json.format(msgspec.json.encode(await rows(folder)), indent=1) + b"\n")
 

@@ -4,6 +4,7 @@ while it is written leaves nothing half."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -209,7 +210,7 @@ shapes = st.tuples(st.sampled_from(sorted(BACKENDS)), st.integers(1, 4), st.samp
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(shapes, shapes, st.booleans(), st.sampled_from([300, 1 << 20]), st.lists(operations, max_size=60))
 def test_any_history_restores_into_any_shape(
     old: tuple[str, int, int], new: tuple[str, int, int], through_savepoint: bool, budget: int, steps: list[Any]
@@ -263,7 +264,7 @@ async def _problems(state: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "stride"), [("dict", 5), ("rocksdb", 11)])
+@pytest.mark.parametrize(("backend", "stride"), [("dict", 13), ("rocksdb", 37)])
 def test_a_crash_while_a_savepoint_is_written_leaves_nothing_half(
     backend: str,
     stride: int,
@@ -301,6 +302,7 @@ def test_a_crash_while_a_savepoint_is_written_leaves_nothing_half(
         points = CrashPoints(folder, index)
         with suppress(SimulatedCrash):
             run_once(folder, points)
+        gc.collect()  # a dead process holds no database open; here the frames that it died in still do
         assert points.dead
         assert asyncio.run(_problems(folder / "state")) == [], points.labels[index]
         whole += (folder / "state" / "guarantee" / "savepoints" / "deploy" / "manifest.json").exists()

@@ -18,7 +18,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 APP = """
 import msgspec
-from tidegate.connectors import memory
+from tidegate.connectors import files, formats, memory
 from tidegate.engine import Topology
 from tidegate.operators import ProcessFunction, ValueState
 
@@ -52,7 +52,7 @@ class Broken(Sum):
 def make(function, name="sum", source="numbers", sink="out"):
     made = Topology("sums")
     numbers = made.source(source, memory.source([1, 2, 3]))
-    numbers.key_by(lambda n: n, name="by").process(function, name=name).sink(sink, memory.sink())
+    numbers.key_by(lambda n: n, name="by").process(function, name=name).sink(sink, files.lines("out", formats.json()))
     return made
 
 
@@ -122,11 +122,11 @@ def test_a_topology_that_did_not_change_fits(check: Run) -> None:
         0,
         [
             "sums from checkpoint 1 (id 1):",
-            "  source numbers: restored as it is; goes on in 1 splits",
+            "  source numbers: restored as it is; goes on where it was, splits: 1",
             "  operator by: restored as it is",
             "  operator sum: restored as it is",
             "    sum (keyed): restored as it is",
-            "  sink out: restored as it is",
+            "  sink out: restored as it is; its output is committed first, pieces: 1",
             "it fits",
         ],
     )

@@ -53,8 +53,8 @@ def test_the_same_topology_fits(manifest_of: Callable[..., Any], entry_of: Calla
     assert fitted.problems == []
     assert [found.outcome for found in fitted.nodes] == ["as_is", "as_is", "empty", "as_is"]
     assert [found.note for found in fitted.nodes if found.note] == [
-        "goes on in 1 splits",
-        "1 pieces of output are committed first",
+        "goes on where it was, splits: 1",
+        "its output is committed first, pieces: 1",
     ]
 
 
