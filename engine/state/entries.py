@@ -108,9 +108,8 @@ def database_key(key: bytes, middle: int | bytes | None, key_groups: int) -> byt
 class _DictFiles:
     """The one file of a dict snapshot, read into memory as the dicts were."""
 
-    ascending = None
-
     def __init__(self, snapshot: StoreSnapshot, folder: Path) -> None:
+        self.ascending: int | None = None
         self._folder = folder
         self._states: dict[str, list[Any]] | None = None
 
@@ -122,7 +121,7 @@ class _DictFiles:
                 yield key, middle[0] if middle else None, data
 
     def items(self, state: str) -> list[bytes]:
-        return _read_packed(self._folder / LOCAL_FILE, dict[str, list[bytes]]).get(state, [])
+        return _native_items(self._folder, state)
 
 
 class _RocksDBFiles:
@@ -152,7 +151,7 @@ class _RocksDBFiles:
                 yield key, middle, data
 
     def items(self, state: str) -> list[bytes]:
-        return _read_packed(self._folder / LOCAL_FILE, dict[str, list[bytes]]).get(state, [])
+        return _native_items(self._folder, state)
 
     def close(self) -> None:
         if self._database is not None:
@@ -187,6 +186,11 @@ _SPLITTERS: dict[str, Callable[[bytes], tuple[bytes, int | bytes | None]]] = {
     "window": _window_parts,
     "map": _map_parts,
 }
+
+
+def _native_items(folder: Path, state: str) -> list[bytes]:
+    found: dict[str, list[bytes]] = _read_packed(folder / LOCAL_FILE, dict[str, list[bytes]])
+    return found.get(state, [])
 
 
 def _read_packed(path: Path, kind: Any) -> Any:
