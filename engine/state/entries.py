@@ -15,10 +15,13 @@ import msgspec
 
 from ..errors import StateError
 from .backend import StoreSnapshot
+from .database import Column, Database, Memory
 from .key_groups import key_group
 from .local_items import FILE as LOCAL_FILE
 from .portable import BACKEND as PORTABLE
 from .portable import PortableFiles
+from .rocksdb_restore import column_name
+from .window_table import namespace_of, raw_namespace
 
 RawEntry: TypeAlias = tuple[bytes, int | bytes | None, bytes]
 """The encoded key; of a window state the namespace, of a map state the encoded map key, else None; the stored value."""
@@ -97,8 +100,6 @@ def database_key(key: bytes, middle: int | bytes | None, key_groups: int) -> byt
     """
     head = key_group(key, key_groups).to_bytes(2, "big")
     if isinstance(middle, int):
-        from .window_table import raw_namespace
-
         return head + raw_namespace(middle) + key
     if isinstance(middle, bytes):
         return head + len(key).to_bytes(4, "big") + key + middle
@@ -131,8 +132,8 @@ class _RocksDBFiles:
         self.ascending: int | None = snapshot.details.get("max_parallelism")
         self._schemas = {schema.name: schema for schema in snapshot.schemas if schema.kind != "local"}
         self._folder = folder
-        self._columns: dict[str, Any] = {}
-        self._database: Any = None
+        self._columns: dict[str, Column] = {}
+        self._database: Database | None = None
 
     def entries(self, state: str, wanted: KeyGroups | None = None) -> Iterator[RawEntry]:
         if self._database is None:
@@ -158,9 +159,6 @@ class _RocksDBFiles:
             self._database.close()
 
     def _open(self) -> None:
-        from .database import Column, Database, Memory
-        from .rocksdb_restore import column_name
-
         self._columns = {name: Column(column_name(name)) for name in self._schemas}
         memory = Memory(_READ_CACHE_BYTES, _READ_CACHE_BYTES)
         self._database = Database(memory, self._folder, list(self._columns.values()), read_only=True)
@@ -171,8 +169,6 @@ def _keyed_parts(raw: bytes) -> tuple[bytes, None]:
 
 
 def _window_parts(raw: bytes) -> tuple[bytes, int]:
-    from .window_table import namespace_of
-
     return raw[10:], namespace_of(raw)
 
 

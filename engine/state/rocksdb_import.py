@@ -4,7 +4,6 @@ portable format."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from .database import Column, Database
 from .entries import SnapshotReader, database_key, open_snapshot
 from .rocksdb_restore import ingest
 
-_BATCH_ENTRIES = 4096
+_BATCH_BYTES = 1 << 20
 
 
 def take_in(
@@ -68,11 +67,14 @@ def _for_database(
 
 
 def _write(entries: Iterator[tuple[bytes, bytes]], column: Column, database: Database) -> None:
-    """Put entries that come in any order into the database, some thousand at a time."""
+    """Put entries that come in any order into the database, a few megabytes at a time."""
     handle = column.handle
-    while chunk := list(islice(entries, _BATCH_ENTRIES)):
-        batch = database.batch()
-        put = batch.put
-        for raw, data in chunk:
-            put(raw, data, handle)
+    batch, size = database.batch(), 0
+    for raw, data in entries:
+        batch.put(raw, data, handle)
+        size += len(raw) + len(data)
+        if size >= _BATCH_BYTES:
+            database.write(batch)
+            batch, size = database.batch(), 0
+    if size:
         database.write(batch)

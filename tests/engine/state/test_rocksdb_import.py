@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.savepoint.write import write_portable
-from tidegate.engine.state import DictBackend, RocksDBBackend, SnapshotFiles
+from tidegate.engine.state import DictBackend, RocksDBBackend, SnapshotFiles, portable
 from tidegate.engine.testing.state_cluster import MAX_PARALLELISM, StateCluster
 from tidegate.operators.state import KeyedTableState, ValueState, WindowTableState
 
@@ -28,7 +30,7 @@ def _filled(folder: Path, backend: DictBackend | RocksDBBackend) -> StateCluster
 @pytest.mark.parametrize("max_parallelism", [MAX_PARALLELISM, 100])
 @pytest.mark.parametrize("written_by", ["dict", "rocksdb", "portable"])
 def test_what_another_wrote_is_restored(written_by: str, max_parallelism: int, tmp_path: Path) -> None:
-    """More entries than fit into one write batch, spread over three subtasks, windows known by their times."""
+    """Spread over three subtasks, windows known by their times."""
     cluster = _filled(tmp_path / "old", DictBackend() if written_by == "dict" else BACKEND)
     snapshots = cluster.snapshot()
     if written_by == "portable":
@@ -71,3 +73,29 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=path.name):
         found.restore([(files.snapshot, files.directory)], 1)
     cluster.close()
+
+
+@pytest.mark.parametrize("max_parallelism", [MAX_PARALLELISM, 7])
+def test_memory_is_bounded_on_the_way(max_parallelism: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State of 16 MB is written and restored with a small part of it in Python's memory."""
+    monkeypatch.setattr(portable, "FILE_BYTES", 1 << 20)
+    noise = random.Random("memory")
+    cluster = StateCluster(BACKEND, tmp_path / "old", [TEXT], memory_budget_bytes=1 << 20)
+    for key in range(1_000):
+        cluster.bind(TEXT, key).put(key, noise.randbytes(8 << 10).hex())
+        cluster.relieve()
+    ((snapshot, folder),) = cluster.snapshot()
+    cluster.close()
+    found = StateCluster(BACKEND, tmp_path / "new", [TEXT], max_parallelism=max_parallelism)
+    tracemalloc.start()
+    files = write_portable(SnapshotFiles(snapshot, folder, (), {}), tmp_path / "portable", MAX_PARALLELISM)
+    written_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    found.restore([(files.snapshot, files.directory)], 1)
+    restored_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(files.files) > 5
+    assert written_peak < 4 << 20
+    assert restored_peak < 4 << 20
+    assert sum(1 for _ in found.all(TEXT)[0].items()) == 1_000
+    found.close()
