@@ -15,8 +15,9 @@ from tidegate.engine import (
     restart,
     start,
 )
+from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import CRASH, ManualClock, Pause, ScriptedSource, run_script
+from tidegate.engine.testing import BARRIER, CRASH, ManualClock, Pause, ScriptedSource, run_script
 from tidegate.operators import ProcessFunction, ValueState
 
 
@@ -166,6 +167,44 @@ async def test_a_renamed_operator_refuses_to_start_until_it_may_be_dropped(backe
     async with start(renamed, allowed) as job:
         assert await job.wait() is JobStatus.FINISHED
     assert sink.values == [1, 1]
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_a_rename_may_stay_set_while_the_job_restarts(backend, tmp_path):
+    """Also where a new operator has the old name: what was renamed once is not renamed again."""
+    source, sink = ScriptedSource([1, Pause(), 2]), memory.sink()
+    async with start(_topology(source, sink), _config(tmp_path, state_backend=backend)) as job:
+        await _paused(job, source)
+        await job.stop()
+    source = ScriptedSource([1, Pause(0.0), 2, BARRIER, 3, CRASH, 4])
+    topology = _topology(source, sink, name="tally")
+    numbers = topology.source("more", memory.source([10, 20])).key_by(lambda n: 0, name="by-more", key_type=int)
+    others = memory.sink()
+    numbers.process(Count(), name="count").sink("others", others)
+    config = _config(tmp_path, state_backend=backend, rename={"count": "tally"}, restart=restart.fixed_delay(1, "0ms"))
+    assert await run_script(topology, source, config) is JobStatus.FINISHED
+    assert sink.values == [1, 2, 3, 4]
+    assert others.values == [1, 2]
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_a_savepoint_leaves_the_files_of_checkpoints_shared(backend, tmp_path):
+    """Its portable files come on top; the checkpoint after it names those that the one before it stored."""
+    source, sink = ScriptedSource([1, Pause()]), memory.sink()
+    async with start(_topology(source, sink), _config(tmp_path, state_backend=backend)) as job:
+        await _paused(job, source)
+        before = await job.checkpoint()
+        await job.savepoint("deploy")
+        after = await job.checkpoint()
+        await job.cancel()
+    storage = CheckpointStorage(tmp_path, "counting", InlineExecutor(), ManualClock())
+    (first, savepoint, second) = [await storage.read(which) for which in (before, "deploy", after)]
+    (state,) = savepoint.operators["count"].subtasks
+    assert state.snapshot.backend == "portable"
+    assert {file.name for file in state.files} == {"000-000000.tgstate"}
+    suffix = ".sst" if backend == "rocksdb" else ".msgpack"
+    shared = [{f.sha256 for f in found.files() if f.name.endswith(suffix)} for found in (first, second)]
+    assert shared[0] == shared[1] != set()
 
 
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])

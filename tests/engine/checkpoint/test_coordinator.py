@@ -17,6 +17,7 @@ from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.runtime.chain import SubtaskReport
 from tidegate.engine.runtime.elements import Barrier
+from tidegate.engine.state.backend import SnapshotFiles, StateSchema, StoreSnapshot
 
 
 class ScriptedWorkers:
@@ -202,6 +203,29 @@ async def test_whoever_asks_for_a_checkpoint_gets_its_id_or_its_failure(stage):
         group.create_task(fails())
         await at_work.settle()
         await at_work.acknowledge(2, "a[0]", failure=RuntimeError("broken"))
+
+
+async def test_a_snapshot_that_cannot_be_read_back_fails_the_savepoint_and_not_the_job(stage, tmp_path):
+    """Whoever asked is told why, and nothing of it is left; the next checkpoint is taken as ever."""
+    snapshot = StoreSnapshot("dict", "count", 0, (0, 128), (StateSchema("total", "keyed", 1, ("int",)),))
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "state.msgpack").write_bytes(b"\xc1")
+    report = SubtaskReport("a[0]", 1, snapshots=[SnapshotFiles(snapshot, folder, ("state.msgpack",), {})])
+    async with stage() as at_work, asyncio.TaskGroup() as group:
+
+        async def fails() -> None:
+            with pytest.raises(CheckpointError, match=r"checkpoint 1 was given up: .*state.msgpack cannot be read"):
+                await at_work.coordinator.checkpoint("savepoint", "mine")
+
+        group.create_task(fails())
+        await at_work.settle()
+        await at_work.coordinator.acknowledge(report, None)
+        assert at_work.told == ["checkpoint_failed"]
+        assert list(tmp_path.glob("snapshot*")) == []
+        await at_work.pass_time(11, 0.5)
+        await at_work.acknowledge(2)
+        assert [info.title for info in await at_work.storage.list()] == ["checkpoint 2"]
 
 
 async def test_a_commit_is_retried_with_growing_pauses(stage):
