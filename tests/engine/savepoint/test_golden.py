@@ -42,12 +42,17 @@ def _name(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "newest"), [("checkpoints", manifest.FORMAT_VERSION), ("savepoints", portable.FORMAT_VERSION)]
+    ("kind", "newest", "backends"),
+    [
+        ("checkpoints", manifest.FORMAT_VERSION, ["dict", "rocksdb"]),
+        ("savepoints", portable.FORMAT_VERSION, ["portable"]),
+    ],
 )
-def test_every_version_of_a_format_has_its_golden_files(kind: str, newest: int) -> None:
+def test_every_version_of_a_format_has_its_golden_files(kind: str, newest: int, backends: list[str]) -> None:
     """A new version comes with its own, and the old ones stay: `python tests/golden/write.py` writes what is missing."""
-    wanted = {f"{kind}/{version}/{backend}" for version in range(1, newest + 1) for backend in write.BACKENDS}
+    wanted = {f"{kind}/{version}/{backend}" for version in range(1, newest + 1) for backend in backends}
     assert {_name(folder) for folder in FOLDERS if _name(folder).startswith(kind)} == wanted
+    assert {_name(folder) for folder in write.targets()} <= {_name(folder) for folder in FOLDERS}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=_name)
@@ -106,3 +111,17 @@ async def test_a_job_goes_on_from_it_as_if_it_had_never_stopped(
     found = await _run(copy, backend, **settings)
     assert found == await _run(tmp_path / "fresh", "dict")
     assert {result[0] for result in found} == {"total", "timer", "count", "minute", "session", "answer"}
+
+
+@pytest.mark.parametrize("folder", [f for f in FOLDERS if f.parts[-3] == "checkpoints"], ids=_name)
+async def test_a_savepoint_that_is_not_portable_still_restores(folder: Path, tmp_path: Path) -> None:
+    """As they were before savepoints had a format of their own: a manifest over the files of the backend."""
+    copy = shutil.copytree(folder, tmp_path / "golden")
+    job_folder = copy / "state" / "golden"
+    (path,) = (job_folder / "checkpoints").glob("*/manifest.json")
+    old = msgspec.structs.replace(manifest.decode(path.read_bytes()), kind="savepoint", name="old")
+    shutil.rmtree(job_folder / "checkpoints")
+    (job_folder / "savepoints" / "old").mkdir(parents=True)
+    (job_folder / "savepoints" / "old" / "manifest.json").write_bytes(manifest.encode(old))
+    found = await _run(copy, "rocksdb", restore="old", max_parallelism=64)
+    assert found == await _run(tmp_path / "fresh", "dict")
