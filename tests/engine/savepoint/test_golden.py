@@ -99,6 +99,7 @@ async def _run(folder: Path, backend: str, **settings: Any) -> list[Any]:
     return _visible(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [("dict", 1, 128), ("rocksdb", 2, 128), ("rocksdb", 3, 50)], ids=str)
 @pytest.mark.parametrize("folder", FOLDERS, ids=_name)
 async def test_a_job_goes_on_from_it_as_if_it_had_never_stopped(
@@ -113,6 +114,7 @@ async def test_a_job_goes_on_from_it_as_if_it_had_never_stopped(
     assert {result[0] for result in found} == {"total", "timer", "count", "minute", "session", "answer"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [f for f in FOLDERS if f.parts[-3] == "checkpoints"], ids=_name)
 async def test_a_savepoint_that_is_not_portable_still_restores(folder: Path, tmp_path: Path) -> None:
     """As they were before savepoints had a format of their own: a manifest over the files of the backend."""

@@ -75,6 +75,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cluster.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_parallelism", [MAX_PARALLELISM, 7])
 def test_memory_is_bounded_on_the_way(max_parallelism: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """State of 16 MB is written and restored with a small part of it in Python's memory."""
