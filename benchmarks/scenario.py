@@ -155,6 +155,7 @@ USUAL: Final = (
     "window-with-function",
     "checkpoint-cost",
     "recovery",
+    "savepoint",
     "latency",
     "many-keys",
     "startup",

@@ -163,7 +163,7 @@ class Job:
         return await self._coordinator().checkpoint("checkpoint", None)
 
     async def savepoint(self, name: str) -> int:
-        """Take a savepoint now: a checkpoint that is never deleted by us. Its id.
+        """Take a savepoint now: a checkpoint in the portable format, which is never deleted by us. Its id.
 
         Raises:
             CheckpointError: as `checkpoint`; or the name is taken.

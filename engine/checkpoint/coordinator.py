@@ -259,7 +259,7 @@ class CheckpointCoordinator:
             return
         for files in report.snapshots:
             if current.request.kind == "savepoint":
-                state, uploaded_bytes = await self._store_portable(self._storage, files)
+                state, uploaded_bytes = await self._store_portable(self._storage, current, files)
             else:
                 state, uploaded_bytes = await self._store_native(self._storage, files)
             current.stored += state.files
@@ -276,12 +276,17 @@ class CheckpointCoordinator:
         uploaded_bytes = sum(entry.size for entry in entries if entry.sha256 not in before)
         return SubtaskState(snapshot, tuple(entries)), uploaded_bytes
 
-    async def _store_portable(self, storage: CheckpointStorage, files: SnapshotFiles) -> tuple[SubtaskState, int]:
+    async def _store_portable(
+        self, storage: CheckpointStorage, current: _Round, files: SnapshotFiles
+    ) -> tuple[SubtaskState, int]:
         folder = files.directory.with_name(f"{files.directory.name}.portable")
+        max_parallelism = self._facts.max_parallelism
         try:
             # One after the other: each keeps the interpreter busy, and the job needs it too.
             async with self._writes_portable:
-                portable = await self._executor.run(write_portable, files, folder, self._facts.max_parallelism)
+                portable = await self._executor.run(
+                    write_portable, files, folder, max_parallelism, lambda: current is not self._round
+                )
             entries = await storage.store_files(portable, {})
         finally:
             await self._executor.run(_remove_tree, folder)
@@ -402,6 +407,7 @@ class CheckpointCoordinator:
         if self._storage is not None and self._round is not None:
             self._storage.release(self._round.stored)
         waiting = [*self._requests, *([self._round.request] if self._round is not None else [])]
+        self._round = None
         for request in waiting:
             if request.done is not None and not request.done.done():
                 request.done.set_exception(CheckpointError(f"the checkpoint was given up: {reason}"))

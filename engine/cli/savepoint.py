@@ -191,8 +191,8 @@ def _lines(fitted: Fit, checked: CheckedValues | None, plan: Plan, *, fits: bool
 
 def _node_line(node: NodeFit) -> str:
     was = f", renamed from {node.was}" if node.was is not None else ""
-    note = f"; {node.note}" if node.note else ""
-    return f"{node.role} {node.operator_id}{was}: {_WORDS[node.outcome]}{note}"
+    words = [] if node.outcome == "as_is" and node.note else [_WORDS[node.outcome]]
+    return f"{node.role} {node.operator_id}{was}: {'; '.join([*words, *filter(None, [node.note])])}"
 
 
 def _state_line(state: StateFit) -> str:

@@ -183,7 +183,7 @@ def _node(manifest: Manifest, node: NodeFacts, was: str | None, dropped: frozens
         )
     if node.role == "sink":
         pieces = len(manifest.committables.get(node.operator_id, ()))
-        note = f"its output is committed first, pieces: {pieces}" if pieces else ""
+        note = f"its output is committed first, pieces: {pieces}" if pieces else "no output waits to be committed"
         return NodeFit(node.operator_id, "sink", node.kind, "as_is", was, note=note)
     return _operator(manifest, node, was, dropped)
 
@@ -193,8 +193,9 @@ def _operator(manifest: Manifest, node: NodeFacts, was: str | None, dropped: fro
     entry = manifest.operators.get(name)
     if entry is None or not entry.subtasks:
         states = tuple([_begins_empty(layout) for layout in node.layouts.values()])
-        outcome: Outcome = "empty" if states else "as_is"
-        return NodeFit(name, "operator", node.kind, outcome, was, states)
+        if not states:
+            return NodeFit(name, "operator", node.kind, "as_is", was, note="keeps no state")
+        return NodeFit(name, "operator", node.kind, "empty", was, states)
     if name in dropped:
         states = tuple([_begins_empty(layout) for layout in node.layouts.values()])
         return NodeFit(name, "operator", node.kind, "dropped", was, states, "the old state is given up")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from ..errors import StateError
 from ..state.backend import SnapshotFiles
-from ..state.entries import database_key, open_snapshot
+from ..state.entries import RawEntry, database_key, open_snapshot
 from ..state.portable import BACKEND, StateWriter, file_name
 
+_ASK_EVERY = 4096
 
-def write_portable(files: SnapshotFiles, folder: Path, max_parallelism: int) -> SnapshotFiles:
+
+def write_portable(
+    files: SnapshotFiles, folder: Path, max_parallelism: int, given_up: Callable[[], bool] = lambda: False
+) -> SnapshotFiles:
     """Write the state of a snapshot in the portable format. Blocking; memory stays bounded, except for a snapshot of the
     dict backend, whose state is in memory anyway.
 
@@ -20,9 +25,11 @@ def write_portable(files: SnapshotFiles, folder: Path, max_parallelism: int) -> 
         files: the snapshot; left as it is.
         folder: where to; does not exist yet.
         max_parallelism: number of key groups of the job.
+        given_up: asked now and then whether anybody still wants it.
 
     Raises:
-        StateError: the snapshot cannot be read, or the folder not be written; names which, and the remedy.
+        StateError: the snapshot cannot be read, or the folder not be written; names which, and the remedy. Or nobody wants
+            it any more.
     """
     snapshot = files.snapshot
     try:
@@ -36,7 +43,7 @@ def write_portable(files: SnapshotFiles, folder: Path, max_parallelism: int) -> 
                 entries = reader.entries(schema.name)
                 if reader.ascending != max_parallelism:
                     entries = iter(sorted(entries, key=lambda entry: database_key(entry[0], entry[1], max_parallelism)))
-                writer.write(schema, entries)
+                writer.write(schema, _while_wanted(entries, given_up))
     except OSError as error:
         raise StateError(
             f"the savepoint of operator {snapshot.operator_id!r} cannot be written to {folder}: {error.strerror or error}; "
@@ -49,3 +56,10 @@ def write_portable(files: SnapshotFiles, folder: Path, max_parallelism: int) -> 
         for index in range(writer.files[schema.name])
     ]
     return SnapshotFiles(msgspec.structs.replace(snapshot, backend=BACKEND, details=details), folder, tuple(names), {})
+
+
+def _while_wanted(entries: Iterable[RawEntry], given_up: Callable[[], bool]) -> Iterator[RawEntry]:
+    for number, entry in enumerate(entries):
+        if number % _ASK_EVERY == 0 and given_up():
+            raise StateError("the savepoint was given up while it was written; take it again")
+        yield entry

@@ -37,7 +37,7 @@ class StoreSnapshot(msgspec.Struct, frozen=True):
     """The state of one operator in one subtask, as the manifest lists it (the files are listed beside it).
 
     Attributes:
-        backend: `rocksdb` or `dict`.
+        backend: `rocksdb` or `dict`; `portable` in a savepoint.
         operator_id: whose state it is.
         subtask: which subtask's.
         key_groups: first and last+1 key group.
@@ -155,6 +155,7 @@ class StateBackend(Protocol):
         """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
         `spec.key_groups`. The items of local lists of all `snapshots`, in order of subtask, are dealt out: item i to
         subtask i modulo `spec.parallelism`; so an operator with local state is given every snapshot it has.
+        A snapshot may be of another backend, of another number of key groups, or portable.
         The files may be linked into the store's directory; the folders themselves are left as they are. Blocking;
         runs in the executor.
 

@@ -45,7 +45,7 @@ def test_a_scenario_is_measured_in_processes_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["bids-v1-2000.jsonl"]
 
 
-@pytest.mark.parametrize("name", ["recovery", "many-keys"])
+@pytest.mark.parametrize("name", ["recovery", "savepoint", "many-keys"])
 def test_a_state_is_restored_by_another_process(name: str) -> None:
     """The scenario looks for itself whether its results go on from there."""
     outcome = run_scenario(name, 40_000, 1, unheard)

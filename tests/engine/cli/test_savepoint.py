@@ -122,11 +122,11 @@ def test_a_topology_that_did_not_change_fits(check: Run) -> None:
         0,
         [
             "sums from checkpoint 1 (id 1):",
-            "  source numbers: restored as it is; goes on where it was, splits: 1",
-            "  operator by: restored as it is",
+            "  source numbers: goes on where it was, splits: 1",
+            "  operator by: keeps no state",
             "  operator sum: restored as it is",
             "    sum (keyed): restored as it is",
-            "  sink out: restored as it is; its output is committed first, pieces: 1",
+            "  sink out: its output is committed first, pieces: 1",
             "it fits",
         ],
     )
@@ -171,7 +171,7 @@ def test_renames_are_checked_and_then_run(check: Run, run: Run) -> None:
     code, out, _ = check("renamed", *renames)
     assert code == 0
     assert "operator total, renamed from sum: restored as it is" in out
-    assert "source figures, renamed from numbers: restored as it is" in out
+    assert "source figures, renamed from numbers: goes on where it was" in out
     assert "sink results, renamed from out" in out
     started = ("run", "sums_app.py:renamed", "--checkpoints", "state", "--json", "--metrics-port", "none")
     assert run(*started)[0] == 2

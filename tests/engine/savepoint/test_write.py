@@ -71,6 +71,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_portable(SnapshotFiles(snapshot, folder, (), {}), tmp_path / "file" / "portable", MAX_PARALLELISM)
 
 
+def test_writing_ends_when_nobody_wants_it_any_more(tmp_path: Path) -> None:
+    """A job that is cancelled does not wait for a large savepoint."""
+    cluster = StateCluster(DictBackend(), tmp_path, [KEYED])
+    for key in range(20_000):
+        cluster.bind(KEYED, key).put(key, [key])
+    ((snapshot, folder),) = cluster.snapshot()
+    asked = []
+
+    def given_up() -> bool:
+        asked.append(True)
+        return len(asked) == 3
+
+    with pytest.raises(StateError, match="given up while it was written"):
+        write_portable(SnapshotFiles(snapshot, folder, (), {}), tmp_path / "portable", MAX_PARALLELISM, given_up)
+    assert len(asked) == 3
+
+
 def _reader_of_the_reference() -> Callable[[Path, str], Any]:
     """The program that the reference shows to strangers."""
     (text,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
