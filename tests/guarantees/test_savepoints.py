@@ -248,13 +248,13 @@ async def _take_savepoint(topology: Any, source: Any, config: RunConfig, **parts
                 await job.savepoint("deploy")
             source.release()
 
-        taking = asyncio.get_running_loop().create_task(take())
-        try:
-            return await job.wait()
-        finally:
-            taking.cancel()
-            with suppress(asyncio.CancelledError):
-                await taking
+        async with asyncio.TaskGroup() as group:  # it ends with the first that dies
+            taking = group.create_task(take())
+            try:
+                await job.over.wait()
+            finally:
+                taking.cancel()
+        return await job.wait()
 
 
 async def _problems(state: Path) -> list[str]:
@@ -263,8 +263,14 @@ async def _problems(state: Path) -> list[str]:
     return [p for info in await storage.list() for p in await storage.verify(info.name or info.checkpoint_id or 0)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("backend", "stride"), [("dict", 13), ("rocksdb", 37)])
+@pytest.mark.parametrize(
+    ("backend", "stride"),
+    [
+        pytest.param("dict", 13, marks=pytest.mark.slow),
+        pytest.param("rocksdb", 37, marks=pytest.mark.slow),
+        *[pytest.param(each, 1, marks=[pytest.mark.long, pytest.mark.timeout(3600)]) for each in ("dict", "rocksdb")],
+    ],
+)
 def test_a_crash_while_a_savepoint_is_written_leaves_nothing_half(
     backend: str,
     stride: int,
