@@ -1,7 +1,7 @@
 """Every error of the engine.
 
     TidegateError
-      TopologyError         the topology is wrong; found before anything runs
+      TopologyError         the topology is wrong, or does not fit its checkpoint; found before anything runs
       ConfigError           a setting is wrong: RunConfig, tidegate.toml, an environment variable, a flag
       JobError              a running job failed
         OperatorError       user code or an operator raised on a record
@@ -27,7 +27,8 @@ class TidegateError(Exception):
 
 
 class TopologyError(TidegateError):
-    """The topology is wrong. Lists every problem found, each naming the operator and the remedy.
+    """The topology is wrong, or does not fit the checkpoint that it should start from. Lists every problem found, each naming
+    the operator and the remedy.
 
     Attributes:
         problems: one sentence each.

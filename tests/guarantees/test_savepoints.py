@@ -210,7 +210,7 @@ shapes = st.tuples(st.sampled_from(sorted(BACKENDS)), st.integers(1, 4), st.samp
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(shapes, shapes, st.booleans(), st.sampled_from([300, 1 << 20]), st.lists(operations, max_size=60))
 def test_any_history_restores_into_any_shape(
     old: tuple[str, int, int], new: tuple[str, int, int], through_savepoint: bool, budget: int, steps: list[Any]
