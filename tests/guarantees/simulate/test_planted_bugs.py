@@ -184,7 +184,7 @@ def _barrier_before_the_snapshot(patch: Patch) -> None:
 def _key_groups_lost_in_a_rescale(patch: Patch) -> None:
     """Of the old snapshots that a new subtask needs it gets the first only."""
     assign = recovery.assign_snapshots
-    patch.setattr(recovery, "assign_snapshots", lambda entry, ranges: [found[:1] for found in assign(entry, ranges)])
+    patch.setattr(recovery, "assign_snapshots", lambda *args, **how: [found[:1] for found in assign(*args, **how)])
 
 
 PLANTS: dict[Callable[[Patch], None], str] = {
