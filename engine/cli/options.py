@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -48,6 +51,9 @@ Rename: TypeAlias = Annotated[
     ),
 ]
 JsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
+NoLive: TypeAlias = Annotated[
+    bool, typer.Option("--no-live", help="Log lines instead of a live table, also on a terminal.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 FILE_NAME = "tidegate.toml"
@@ -85,3 +91,55 @@ def settings_from(
     if file is None and Path(FILE_NAME).is_file():
         file = Path(FILE_NAME)
     return load_config(file, profile, os.environ, chosen, assumed)
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """The options of every command that runs a topology; a command takes them with `takes_job_options`."""
+
+    config: ConfigFile = None
+    profile: Profile = None
+    settings: Settings = None
+    checkpoints: Checkpoints = None
+    parallelism: Parallelism = None
+    job: JobName = None
+    rename: Rename = None
+    json: JsonLines = False
+    no_live: NoLive = False
+
+    def run_config(self, flags: Mapping[str, Any], assumed: Mapping[str, Any] | None = None) -> RunConfig:
+        """The settings of the run, the command's own `flags` on top.
+
+        Raises:
+            ConfigError: one of them does not fit; names where it stands.
+        """
+        own = {
+            "checkpoints": self.checkpoints,
+            "parallelism": self.parallelism,
+            "job": self.job,
+            "rename": renames(self.rename),
+        }
+        return settings_from(self.config, self.profile, self.settings, own | dict(flags), assumed)
+
+
+def takes_job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose keyword parameter `options` is a `JobOptions`, as one with an option for each of its fields: what
+    typer reads is the signature."""
+    hints = get_type_hints(JobOptions, include_extras=True)
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(JobOptions)
+    ]
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        options = JobOptions(**{parameter.name: kwargs.pop(parameter.name) for parameter in shared})
+        return command(*args, **kwargs, options=options)
+
+    run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]  # functions may have it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
+    return run

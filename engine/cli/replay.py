@@ -15,18 +15,7 @@ from ..config_file import parse_moment
 from ..restart import never
 from ..topology import Topology
 from .load import find, load_target, load_topology
-from .options import (
-    Checkpoints,
-    ConfigFile,
-    JobName,
-    JsonLines,
-    Parallelism,
-    Profile,
-    Settings,
-    Target,
-    new_app,
-    settings_from,
-)
+from .options import JobOptions, Target, new_app, takes_job_options
 from .output import UsageError
 from .run import operate
 
@@ -36,6 +25,7 @@ DISCARD = "discard"
 
 
 @app.command()
+@takes_job_options
 def replay(
     target: Target,
     *,
@@ -56,16 +46,7 @@ def replay(
         typer.Option("--until", metavar="TIME", help="End before the first record of this event time."),
     ] = None,
     count: Annotated[int | None, typer.Option("--count", metavar="N", help="End after this many records.")] = None,
-    config: ConfigFile = None,
-    profile: Profile = None,
-    settings: Settings = None,
-    checkpoints: Checkpoints = None,
-    parallelism: Parallelism = None,
-    job: JobName = None,
-    json: JsonLines = False,
-    no_live: Annotated[
-        bool, typer.Option("--no-live", help="Log lines instead of a live table, also on a terminal.")
-    ] = False,
+    options: JobOptions,
 ) -> None:
     """Run a topology again from a checkpoint, into other sinks.
 
@@ -73,10 +54,9 @@ def replay(
     is written a second time by accident.
     """
     topology = load_topology(target)
-    flags = {"checkpoints": checkpoints, "parallelism": parallelism, "job": job, "stop_after_records": count}
-    chosen = settings_from(config, profile, settings, flags)
+    chosen = options.run_config({"stop_after_records": count})
     redirect(topology, sinks or [])
-    operate(topology, replay_settings(chosen, start, until), json=json, live=not no_live)
+    operate(topology, replay_settings(chosen, start, until), json=options.json, live=not options.no_live)
 
 
 def replay_settings(config: RunConfig, start: str, until: str | None) -> RunConfig:

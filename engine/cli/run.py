@@ -12,65 +12,34 @@ from ..config import RunConfig
 from ..logs import configure_logging
 from ..topology import Topology
 from .load import load_topology
-from .options import (
-    Checkpoints,
-    ConfigFile,
-    JobName,
-    JsonLines,
-    Parallelism,
-    Profile,
-    Rename,
-    RestoreWhat,
-    Settings,
-    Target,
-    new_app,
-    renames,
-    settings_from,
-)
+from .options import JobOptions, RestoreWhat, Target, new_app, takes_job_options
 
 app = new_app()
 
 
 @app.command()
+@takes_job_options
 def run(
     target: Target,
     *,
-    config: ConfigFile = None,
-    profile: Profile = None,
-    settings: Settings = None,
-    checkpoints: Checkpoints = None,
     interval: Annotated[
         str | None, typer.Option("--interval", metavar="TIME", help="Time between checkpoints: 1s, 10s, 1m.")
     ] = None,
-    parallelism: Parallelism = None,
-    job: JobName = None,
     restore: RestoreWhat = None,
-    rename: Rename = None,
     metrics_port: Annotated[
         str | None,
         typer.Option("--metrics-port", metavar="PORT", help="Port of the Prometheus metrics; 0 picks one, or none."),
     ] = None,
-    json: JsonLines = False,
-    no_live: Annotated[
-        bool, typer.Option("--no-live", help="Log lines instead of a live table, also on a terminal.")
-    ] = False,
+    options: JobOptions,
 ) -> None:
     """Run a topology until its sources end or it is stopped.
 
     Ctrl-C or SIGTERM stops it with a final checkpoint; a second one cancels it.
     """
     topology = load_topology(target)
-    flags = {
-        "checkpoints": checkpoints,
-        "checkpoint_interval": interval,
-        "parallelism": parallelism,
-        "job": job,
-        "restore": restore,
-        "rename": renames(rename),
-        "metrics_port": metrics_port,
-    }
-    chosen = settings_from(config, profile, settings, flags, assumed={"metrics_port": 0})
-    operate(topology, chosen, json=json, live=not no_live)
+    flags = {"checkpoint_interval": interval, "restore": restore, "metrics_port": metrics_port}
+    chosen = options.run_config(flags, assumed={"metrics_port": 0})
+    operate(topology, chosen, json=options.json, live=not options.no_live)
 
 
 def operate(topology: Topology, config: RunConfig, *, json: bool, live: bool) -> None:
