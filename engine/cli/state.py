@@ -1,11 +1,9 @@
-"""`tidegate state`: look into the state in a checkpoint, or write it to a file."""
+"""`tidegate state`: look into the state in a checkpoint, ask it in SQL, or write it to a file."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -13,25 +11,25 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 import typer
 
-from ..checkpoint.manifest import Manifest, SubtaskState
-from ..checkpoint.storage import CheckpointStorage
+from ..checkpoint.manifest import Manifest
 from ..metrics.live import size
+from ..query.tables import tables_of
 from ..state.export import StateRow, read_rows
 from ..state.export_files import FORMATS, write_json, write_table
 from .checkpoint_folder import Directory, JobOption, with_storage
 from .checkpoints import read
 from .options import Json, new_app
 from .output import UsageError, print_json
+from .snapshots import Fetched, Which, with_snapshots, written_whole
+from .state_query import query, tables
 
 R = TypeVar("R")
 Rows: TypeAlias = Callable[[], Iterable[StateRow]]
 
 app = new_app()
-app.info.help = "Show and export the state in a checkpoint."
-
-Which: TypeAlias = Annotated[
-    str, typer.Option("--checkpoint", metavar="ID|NAME|latest", help="Which checkpoint or savepoint.")
-]
+app.info.help = "Show, query and export the state in a checkpoint."
+app.command()(tables)
+app.command()(query)
 OperatorOption: TypeAlias = Annotated[
     str | None, typer.Option("--operator", metavar="ID", help="Of this operator only.")
 ]
@@ -98,20 +96,13 @@ def export(
     def write(rows: Rows) -> int:
         if to_stdout:
             return write_json(rows(), sys.stdout.buffer)
-        # Whole or not at all: a reader never takes half an export for all of it.
-        partial = output.with_name(output.name + ".partial")
-        try:
-            if file_format == "json":
-                with partial.open("wb") as out:
-                    n_rows = write_json(rows(), out)
-            else:
-                n_rows = write_table(rows, partial, file_format)
-            partial.replace(output)
-        except OSError as error:
-            raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
-        return n_rows
+        return written_whole(output, lambda partial: write_file(rows, partial))
+
+    def write_file(rows: Rows, path: Path) -> int:
+        if file_format != "json":
+            return write_table(rows, path, file_format)
+        with path.open("wb") as out:
+            return write_json(rows(), out)
 
     n_rows = _with_rows(checkpoints, job, checkpoint, write, operator=operator, state=state)
     print(f"{n_rows} entries written to {'stdout' if to_stdout else output}", file=sys.stderr)
@@ -126,48 +117,39 @@ def _with_rows(
     operator: str | None,
     state: str | None,
 ) -> R:
-    """Fetch and verify the snapshots that are wanted, and use their rows while they are there."""
-    scratch = Path(tempfile.mkdtemp(prefix="tidegate-state-"))
+    """Use the rows that are wanted, of snapshots that have been verified."""
 
-    async def act(storage: CheckpointStorage) -> list[SubtaskState]:
-        manifest = await read(storage, checkpoint)
-        found = _wanted(manifest, operator, state)
-        for index, subtask in enumerate(found):
-            await storage.fetch_files(manifest.checkpoint_id, subtask.files, scratch / str(index))
-        return found
-
-    try:
-        snapshots = with_storage(checkpoints, job, act)
-
+    def rows_of(manifest: Manifest, fetched: Sequence[Fetched], scratch: Path) -> R:
         def rows() -> Iterable[StateRow]:
-            for index, subtask in enumerate(snapshots):
-                yield from read_rows(subtask.snapshot, scratch / str(index), None if state is None else {state})
+            for subtask, folder in fetched:
+                yield from read_rows(subtask.snapshot, folder, None if state is None else {state})
 
         return use(rows)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+    return with_snapshots(checkpoints, job, checkpoint, lambda manifest: _wanted(manifest, operator, state), rows_of)
 
 
-def _wanted(manifest: Manifest, operator: str | None, state: str | None) -> list[SubtaskState]:
+def _wanted(manifest: Manifest, operator: str | None, state: str | None) -> set[str]:
+    """The operators that have the state that is wanted."""
     stateful = {name: entry.subtasks for name, entry in manifest.operators.items() if entry.subtasks}
     if operator is not None and operator not in stateful:
         there = ", ".join(sorted(stateful)) or "none"
         raise UsageError(f"{manifest.title} holds no state of an operator {operator!r}; there are: {there}")
-    subtasks = [s for name, found in sorted(stateful.items()) if operator in (None, name) for s in found]
-    names = {schema.name for subtask in subtasks for schema in subtask.snapshot.schemas}
+    found = [table for table in tables_of(manifest) if operator in (None, table.operator_id)]
+    names = {table.schema.name for table in found}
     if state is not None and state not in names:
         raise UsageError(f"{manifest.title} holds no state {state!r}; there are: {', '.join(sorted(names)) or 'none'}")
-    return [s for s in subtasks if state is None or state in {schema.name for schema in s.snapshot.schemas}]
+    return {table.operator_id for table in found if state in (None, table.schema.name)}
 
 
 def _states(manifest: Manifest) -> list[dict[str, Any]]:
-    found = {
-        (operator_id, schema.name): schema
-        for operator_id, entry in manifest.operators.items()
-        for subtask in entry.subtasks
-        for schema in subtask.snapshot.schemas
-    }
     return [
-        {"operator": operator_id, "state": name, "kind": s.kind, "version": s.version, "types": list(s.types)}
-        for (operator_id, name), s in sorted(found.items())
+        {
+            "operator": table.operator_id,
+            "state": table.schema.name,
+            "kind": table.schema.kind,
+            "version": table.schema.version,
+            "types": list(table.schema.types),
+        }
+        for table in tables_of(manifest)
     ]

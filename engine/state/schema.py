@@ -145,8 +145,8 @@ def schema_difference(name: str, old: Sequence[str], new: Sequence[str]) -> str:
 def _compare(path: str, old: str, new: str, found: list[str]) -> None:
     if old == new:
         return
-    old_head, old_fields = _fields(old)
-    new_head, new_fields = _fields(new)
+    old_head, old_fields = text_parts(old)
+    new_head, new_fields = text_parts(new)
     if old_fields is None or new_fields is None or old_head != new_head:
         found.append(f"`{path}` was {old} and is now {new}")
         return
@@ -162,8 +162,12 @@ def _compare(path: str, old: str, new: str, found: list[str]) -> None:
         found.append(f"the fields of `{path}` are in another order")
 
 
-def _fields(text: str) -> tuple[str, dict[str, str] | None]:
-    """The head of a composed text and its parts by path, or (text, None) for one that is not composed."""
+def text_parts(text: str) -> tuple[str, dict[str, str] | None]:
+    """The head of a composed text and its parts by path, or (text, None) for one that is not composed.
+
+    >>> text_parts("{n: int, mean: float = 0.0}")
+    ('{', {'.n': 'int', '.mean': 'float = 0.0'})
+    """
     for head, close in (("{", "}"), ("[", "]"), ("list[", "]"), ("map[", "]"), ("tuple[", "]")):
         if text.startswith(head) and _closes_at_end(text, len(head) - 1):
             parts = _split(text[len(head) : -len(close)])

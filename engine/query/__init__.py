@@ -1,0 +1,1 @@
+"""SQL over the state in a checkpoint."""
