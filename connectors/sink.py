@@ -122,7 +122,9 @@ class Sink(Protocol[T]):
         """What a plan shows. No credentials."""
         ...
 
-    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays. One that keeps
+    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays; and
+    # `written(after, until) -> Source`: what it has made visible for checkpoints with an id behind `after` and up to `until`,
+    # or all when both are None, as a bounded source, for comparing versions. One that keeps
     # dead letters may have `async def redrive(context, *, limit=None, send=True, tell) -> Redriven`: it sends the originals
     # of the letters that came since the last time to where they were read, each once, and tells of its progress; without
     # `send` it only looks.

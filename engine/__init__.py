@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from . import restart
+from .comparison.difference import ChangedRecord, OutputDifference
+from .comparison.replay_diff import ReplayDifference, diff_replay
 from .config import RunConfig
 from .errors import (
     CheckpointError,
@@ -19,11 +21,14 @@ from .errors import (
     TopologyError,
 )
 from .job import Job, JobStatus, start
+from .live_state import LiveMaps, LiveValues, LiveWindows
+from .replay import ReplayOf, replay, start_replay
 from .run import Interrupted, run
 from .stream import KeyedStream, Stream, WindowedStream
 from .topology import Topology
 
 __all__ = [
+    "ChangedRecord",
     "CheckpointError",
     "CommitError",
     "ConfigError",
@@ -34,8 +39,14 @@ __all__ = [
     "JobError",
     "JobStatus",
     "KeyedStream",
+    "LiveMaps",
+    "LiveValues",
+    "LiveWindows",
     "OperatorError",
+    "OutputDifference",
     "RecordError",
+    "ReplayDifference",
+    "ReplayOf",
     "RunConfig",
     "StateError",
     "StateTypeError",
@@ -44,7 +55,10 @@ __all__ = [
     "Topology",
     "TopologyError",
     "WindowedStream",
+    "diff_replay",
+    "replay",
     "restart",
     "run",
     "start",
+    "start_replay",
 ]

@@ -11,15 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..operators.state import KeyedTableState, ListState, MapState, ReducingState, ValueState, WindowTableState
 from .clock import Clock, SystemClock
 from .config import RunConfig
 from .errors import CheckpointError, JobError
 from .executor import Executor, ThreadExecutor
+from .live_state import LiveMaps, LiveValues, LiveWindows, live_state, not_running
 from .metrics.measures import JobMeasures
 from .plan import Plan, make_plan
 from .restart import Failure
+from .runtime.pace import RecordBudget
 from .topology import Topology
 from .validation import validate
 from .waiting import why_waiting
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 
     from .checkpoint.coordinator import CheckpointCoordinator
     from .runtime.attempt import Attempt
+    from .runtime.replaying import ReplayRange
+    from .state.backend import OperatorStore
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -83,11 +91,13 @@ class Job:
         on_event: OnEvent | None = None,
         store: ObjectStore | None = None,
         random: Random | None = None,
+        replay: ReplayRange | None = None,
     ) -> None:
         validate(topology)
         self.topology = topology
         self.config = config
         self.name = config.job or topology.name
+        self._replay = replay
         self.plan: Plan = make_plan(topology, config.parallelism, config.max_parallelism)
         self.measures = JobMeasures(self.name)
         self.status = JobStatus.CREATED
@@ -104,7 +114,7 @@ class Job:
         self._raised = False
         self._stop: tuple[str | None] | None = None
         self._cancelled = False
-        self._records_left = config.stop_after_records
+        self._budget = RecordBudget(config.stop_after_records, self.request_stop)
         self._store = store
         self._random = random or Random(f"{self.name}/{os.getpid()}")
 
@@ -173,6 +183,42 @@ class Job:
         check_savepoint_name(name)
         return await self._coordinator().checkpoint("savepoint", name)
 
+    @overload
+    def state(self, operator_id: str, state: MapState[K, V]) -> LiveMaps[K, V]: ...
+    @overload
+    def state(self, operator_id: str, state: ListState[V]) -> LiveValues[list[V]]: ...
+    @overload
+    def state(self, operator_id: str, state: WindowTableState[V]) -> LiveWindows[V]: ...
+    @overload
+    def state(
+        self, operator_id: str, state: ValueState[V] | ReducingState[V] | KeyedTableState[V]
+    ) -> LiveValues[V]: ...
+    @overload
+    def state(self, operator_id: str, state: str) -> Any: ...
+    def state(self, operator_id: str, state: Any) -> Any:
+        """A state of a running operator, to be read on the job's event loop: `await job.state("totals", TOTAL).get("Oslo")`.
+
+        A read sees what the operator's subtask has made of the last batch that it has worked through: newer than any
+        checkpoint, never half of a batch. It gets copies, and changes nothing.
+
+        Args:
+            operator_id: the operator.
+            state: its state, as the operator declares it; the types of what is read follow from that. By its name it is
+                not typed: a `LiveValues`, `LiveMaps` or `LiveWindows`, as it is declared.
+
+        Raises:
+            StateError: there is no such operator or state, or it is declared otherwise. Reading it raises `JobError` while
+                the job does not run.
+        """
+        return live_state(self.plan, operator_id, state, self._state_store)
+
+    def _state_store(self, operator_id: str, subtask: int) -> OperatorStore:
+        attempt = self._attempt
+        store = None if attempt is None or attempt.worker is None else attempt.worker.stores.get((operator_id, subtask))
+        if store is None:
+            raise not_running(self.name, self.status.value)
+        return store
+
     def why_waiting(self) -> list[str]:
         """What holds results back, in sentences: which split the watermark, which subtask is backpressured,
         what has not started."""
@@ -216,12 +262,6 @@ class Job:
         if self._on_event is not None:
             self._on_event(name, facts)
 
-    def _fetched(self, records: int) -> None:
-        if self._records_left is not None:
-            self._records_left -= records
-            if self._records_left <= 0:
-                self.request_stop(None)
-
     async def _live(self) -> None:
         try:
             await self._attempts()
@@ -264,8 +304,10 @@ class Job:
                     executor=self._executor,
                     measures=self.measures,
                     on_event=self.event,
-                    on_fetch=self._fetched,
+                    budget=self._budget,
                     continues=bool(failures) and self.measures.checkpoints.completed > 0,
+                    replay=self._replay,
+                    on_reached=self.request_stop,
                 )
                 started = self.clock.monotonic()
                 try:

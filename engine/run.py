@@ -60,7 +60,11 @@ def run(
         Interrupted: a second signal cancelled it.
     """
     out = sys.stdout if stream is None else stream
-    job = Job(topology, config or RunConfig(), on_event=_events(json, out, on_event))
+    return run_job(Job(topology, config or RunConfig(), on_event=shown_events(json, out, on_event)), live, json, out)
+
+
+def run_job(job: Job, live: bool | None, json: bool, out: TextIO) -> JobStatus:
+    """Run a job that has been made until it ends, owning the process. Arguments and errors as `run`."""
     with _collecting_less_garbage(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_own_the_process(job, live=out.isatty() if live is None else live, json=json, stream=out))
 
@@ -157,7 +161,8 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-def _events(json: bool, stream: TextIO, on_event: OnEvent | None) -> OnEvent:
+def shown_events(json: bool, stream: TextIO, on_event: OnEvent | None) -> OnEvent:
+    """What a job tells, shown as `json` says and passed on."""
     from .clock import SystemClock
 
     show = json_events(stream, SystemClock()) if json else logged_events

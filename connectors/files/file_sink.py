@@ -24,6 +24,7 @@ from ...operators.batch import Batch
 from ..sink import Committable, Guarantee, SinkContext, SinkError
 from .partitions import FolderOf
 from .parts import OpenPart, Part
+from .paths import Root
 
 _LOG: Final = logging.getLogger("tidegate.connectors.files")
 
@@ -317,6 +318,28 @@ def commit_parts(settings: SinkSettings, committables: Sequence[Committable]) ->
         sync_folder(settings.staging)
 
 
+def written_parts(settings: SinkSettings, after: int | None, until: int | None) -> list[str]:
+    """Names of the visible parts, by name, that checkpoints behind `after` and up to `until` made visible; all when both are
+    None. Blocks.
+
+    Raises:
+        SinkError: parts do not tell their checkpoint.
+    """
+    if after is None and until is None:
+        return Root(settings.folder).list()
+    if settings.guarantee == "at_least_once":
+        raise SinkError(
+            f'{settings.folder}: with delivery="at_least_once" parts do not tell which checkpoint they belong to',
+            retriable=False,
+        )
+    try:
+        with open(os.path.join(settings.staging, "owner.json"), "rb") as file:
+            run = msgspec.json.decode(file.read(), type=Owner).run
+    except FileNotFoundError:
+        run = 0
+    return _visible(settings, run, -1 if after is None else after, until)
+
+
 def recover_parts(
     settings: SinkSettings, context: SinkContext, checkpoint_id: int | None, committables: Sequence[Committable]
 ) -> None:
@@ -353,14 +376,16 @@ def recover_parts(
 _PART: Final = re.compile(r"part-(?:r(\d+)-)?\d+-(\d{8,})-\d+\.")
 
 
-def _visible(settings: SinkSettings, run: int, newer_than: int) -> list[str]:
-    """Names of the visible parts of a run with a newer checkpoint id."""
+def _visible(settings: SinkSettings, run: int, newer_than: int, up_to: int | None = None) -> list[str]:
+    """Names of the visible parts of a run with a newer checkpoint id, not above `up_to`."""
     found = []
     for folder, below, names in os.walk(settings.folder):
         below[:] = [name for name in below if not name.startswith(".")]
         for name in names:
             match = _PART.match(name)
-            if match is not None and int(match[1] or 0) == run and int(match[2]) > newer_than:
+            if match is None or int(match[1] or 0) != run:
+                continue
+            if int(match[2]) > newer_than and (up_to is None or int(match[2]) <= up_to):
                 found.append(os.path.relpath(os.path.join(folder, name), settings.folder))
     return sorted(found)
 

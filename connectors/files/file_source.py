@@ -77,8 +77,26 @@ class FileSource:
             free = end
         return splits
 
+    def among(self, root: Root, names: Callable[[], list[str]]) -> ListedFiles:
+        """The same source over the files that `names` gives, relative to another root."""
+        return ListedFiles(
+            root, self._open_split, unbounded=False, split_bytes=None, compression=self._compression, names=names
+        )
+
     def reader(self, context: SourceContext) -> FileReader:
         return FileReader(self._root, self._open_split, context)
+
+
+class ListedFiles(FileSource):
+    """Whole files that somebody else lists; there may be none."""
+
+    def __init__(self, root: Root, open_split: OpenSplit, *, names: Callable[[], list[str]], **settings: Any) -> None:
+        super().__init__(root, open_split, **settings)
+        self._names = names
+
+    async def discover(self, known: frozenset[str], context: SourceContext) -> list[Split]:
+        names: list[str] = await context.blocking(self._names)
+        return [Split(name, {"file": name}) for name in names if name not in known]
 
 
 class FileReader:

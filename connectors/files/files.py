@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from ...operators.time import Duration, duration_ms
@@ -14,7 +15,7 @@ from ..formats.format import Format, RegisteredFormat, type_name
 from ..sink import Committable, Guarantee, SinkContext, SinkError, SinkWriter
 from ..source import Offset, SourceContext, SourceReader, Split
 from .compression import SUFFIX_OF, Compression, checked, compression_of
-from .file_sink import Existing, FileWriter, SinkSettings, blocking, commit_parts, recover_parts
+from .file_sink import Existing, FileWriter, SinkSettings, blocking, commit_parts, recover_parts, written_parts
 from .file_source import FileSource, SplitReader
 from .follow_reader import FollowReader
 from .partitions import PartitionBy, folder_of
@@ -82,6 +83,14 @@ class Files(Generic[T]):
         """The same sink, writing into another folder: what `tidegate replay --sink NAME=path` asks for."""
         folder = os.fspath(path)
         return replace(self, _sink=replace(self._sink, folder=folder), _shown=f"{self._shown} at {folder!r}")
+
+    def written(self, after: int | None = None, until: int | None = None) -> Files[T]:
+        """What the sink has made visible, as a bounded source of its records: of the checkpoints with an id behind `after` and
+        up to `until`, or all of it. May be empty."""
+        root = Root(self._sink.folder)
+        names = partial(written_parts, self._sink, after, until)
+        shown = f"{self._shown}, what was written"
+        return replace(self, bounded=True, _source=self._source.among(root, names), _shown=shown)
 
     def _refuse_file(self) -> None:
         if os.path.isfile(self._sink.folder):

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, overload
 from ..formats.format import RAW_LIMIT_BYTES, Decoded, Format, LineFormat, Undecodable
 
 _LENGTH: Final = struct.Struct(">I")
+_FEW: Final = 32
 
 
 class DamagedFrame(Exception):
@@ -41,6 +42,12 @@ class LineFraming:
 
     def cut(self, buffer: bytes, start: int, n_bytes: int, n_records: int) -> int:
         target = start + n_bytes
+        if n_records < _FEW:
+            # Whoever asks for few wants to stop there, or near there.
+            cut = start
+            for _ in range(n_records):
+                cut = buffer.find(b"\n", cut) + 1 or cut
+            return cut
         return (buffer.rfind(b"\n", start, target) + 1) or (buffer.find(b"\n", target) + 1) or start
 
     def positions(self, block: bytes, base: int, decoded: Decoded[Any]) -> Sequence[str]:

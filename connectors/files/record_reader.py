@@ -192,7 +192,8 @@ class RecordReader:
             return b"", True
         n_bytes = max(min(int(limit * self._record_bytes), _BLOCK_BYTES), self._wanted, 1)
         try:
-            cut = self._framing.cut(buffer, at, n_bytes, limit)
+            # A record that goes on behind the block is several lines long: then bytes count.
+            cut = self._framing.cut(buffer, at, n_bytes, n_bytes if self._wanted else limit)
         except DamagedFrame as error:
             self._last, self._damage = True, str(error)
             return b"", True

@@ -54,7 +54,7 @@ def assemble(
         for source, positions in report.splits.items():
             sources.setdefault(source, {}).update(
                 {
-                    split_id: SplitEntry(p.split, p.offset, p.ended, p.watermark_ms, p.records)
+                    split_id: SplitEntry(p.split, p.offset, p.ended, p.watermark_ms, p.records, p.idle)
                     for split_id, p in positions.items()
                 }
             )

@@ -69,6 +69,7 @@ class SplitEntry(msgspec.Struct, frozen=True):
         ended: the split has no more records, ever.
         watermark_ms: the split's own watermark.
         records: how many records were read from it since the job began.
+        idle: it had had nothing for the idle timeout, and held no watermark back.
     """
 
     split: Split
@@ -76,6 +77,7 @@ class SplitEntry(msgspec.Struct, frozen=True):
     ended: bool
     watermark_ms: int
     records: int
+    idle: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

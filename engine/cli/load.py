@@ -113,10 +113,12 @@ def _import_file(path: Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     # A file named like a module that is loaded already must not take its place.
-    name = path.stem if path.stem not in sys.modules else f"{path.stem}_topology"
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(path):
-        return known
+    name, number = path.stem, 1
+    while (known := sys.modules.get(name)) is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        number += 1
+        name = f"{path.stem}_{number}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: is not a Python file")

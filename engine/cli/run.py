@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from ..config import RunConfig
 from ..logs import configure_logging
-from ..topology import Topology
 from .load import load_topology
 from .options import JobOptions, RestoreWhat, Target, new_app, takes_job_options
 
@@ -39,25 +38,32 @@ def run(
     topology = load_topology(target)
     flags = {"checkpoint_interval": interval, "restore": restore, "metrics_port": metrics_port}
     chosen = options.run_config(flags, assumed={"metrics_port": 0})
-    operate(topology, chosen, json=options.json, live=not options.no_live)
+    from ..run import run as run_topology
+
+    shown(
+        lambda live: run_topology(topology, chosen, json=options.json, live=live),
+        json=options.json,
+        live=not options.no_live,
+    )
 
 
-def operate(topology: Topology, config: RunConfig, *, json: bool, live: bool) -> None:
-    """Run a topology with the view that was asked for: a live table if stdout is a terminal, else log lines
-    on stderr.
+def shown(run_it: Callable[[bool], object], *, json: bool, live: bool) -> None:
+    """Call what runs a job with the view that was asked for: a live table if stdout is a terminal, else log lines on stderr.
+
+    Args:
+        run_it: runs it; told whether to draw the table.
 
     Raises:
         TidegateError: it could not start, or failed.
         typer.Exit: a second signal cancelled it; 128 plus its number.
     """
     from ..run import Interrupted
-    from ..run import run as run_topology
 
     live = live and not json and sys.stdout.isatty()
     # A log line would tear the table: there only warnings are worth it.
     undo = configure_logging(sys.stderr, json=json, level=logging.WARNING if live else logging.INFO)
     try:
-        run_topology(topology, config, json=json, live=live)
+        run_it(live)
     except Interrupted as interrupted:
         raise typer.Exit(128 + interrupted.signal) from None
     finally:

@@ -28,7 +28,9 @@ from ..plan import Plan
 from ..state.backend import StateBackend
 from ..topology import Node
 from .contexts import ConnectorContext
+from .pace import RecordBudget
 from .recovery import Restored, begin_again, deal_out_splits, restore
+from .replaying import ReplayRange
 from .worker import Deployment, Worker
 
 _MEASURE_INTERVAL_S = 0.25
@@ -50,8 +52,10 @@ class Attempt:
         executor: Executor,
         measures: JobMeasures,
         on_event: OnEvent,
-        on_fetch: Callable[[int], None],
+        budget: RecordBudget,
         continues: bool,
+        replay: ReplayRange | None = None,
+        on_reached: Callable[[], None] = lambda: None,
     ) -> None:
         self._plan = plan
         self._config = config
@@ -62,7 +66,9 @@ class Attempt:
         self._executor = executor
         self._measures = measures
         self._on_event = on_event
-        self._on_fetch = on_fetch
+        self._budget = budget
+        self._replay = replay
+        self._on_reached = on_reached
         self._continues = continues
         self.attempt = number
         self.restored_from: int | None = None
@@ -85,12 +91,14 @@ class Attempt:
         if self._continues:
             wanted = "latest"
         elif self._config.restore_from is not None:
-            reading = CheckpointStorage(self._config.restore_from, self._job, self._executor, self._clock)
+            job = self._job if self._replay is None else self._replay.job
+            reading = CheckpointStorage(self._config.restore_from, job, self._executor, self._clock)
         sinks = self._sinks()
         restored = await self._restore(sinks, reading, wanted, last_seen if reading is self._storage else 0)
         manifest = restored.manifest
         self.restored_from = restored.checkpoint_id
-        splits = await deal_out_splits(self._plan, manifest, self._context)
+        target = None if self._replay is None else self._replay.target
+        splits = await deal_out_splits(self._plan, manifest, self._context, target)
         self.coordinator = CheckpointCoordinator(
             self._facts(),
             self._config,
@@ -112,7 +120,9 @@ class Attempt:
             executor=self._executor,
             measures=self._measures,
             reporter=self.coordinator,
-            on_fetch=self._on_fetch,
+            budget=self._budget,
+            replay=self._replay,
+            on_reached=self._on_reached,
         )
         self.coordinator.attach(self.worker)
         try:
@@ -145,6 +155,7 @@ class Attempt:
             spawn(self._look_for_splits(chain.head, chain.parallelism))
             for chain in self._plan.chains
             if chain.head.kind == "source" and cast("Source[Any]", chain.head.what).finds_splits
+            if self._replay is None or not (self._replay.ends or self._config.until_ms is not None)
         ]
         try:
             await self.coordinator.drive(spawn)

@@ -26,6 +26,7 @@ class SplitPosition:
         ended: it has no more records.
         watermark_ms: its watermark.
         records: how many records it has given so far.
+        idle: it has had nothing for the idle timeout.
     """
 
     split: Any
@@ -33,6 +34,7 @@ class SplitPosition:
     ended: bool
     watermark_ms: int
     records: int
+    idle: bool = False
 
 
 @dataclass(frozen=True)

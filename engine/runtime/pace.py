@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _SMALLEST = 64
 _QUICK_S = 0.002
 _SLOW_S = 0.015
@@ -46,3 +48,43 @@ class Pace:
             return 0.0
         self._next = max(self._next, now - 0.05) + records / self._rate
         return max(0.0, self._next - now)
+
+
+class RecordBudget:
+    """How many records all sources of a job may still read together.
+
+    Args:
+        records: how many; None for no limit.
+        on_spent: called once, when all have been read.
+
+    >>> budget = RecordBudget(10, lambda: print("spent"))
+    >>> budget.take(8), budget.take(8), budget.take(8)
+    (8, 2, 0)
+    >>> budget.settle(8, 5); budget.take(8)
+    3
+    >>> budget.settle(2, 2); budget.settle(3, 3)
+    spent
+    """
+
+    def __init__(self, records: int | None, on_spent: Callable[[], None]) -> None:
+        self._free = records
+        self._taken = 0
+        self._on_spent = on_spent
+
+    def take(self, wanted: int) -> int:
+        """How many of `wanted` records may be asked for; 0 while others have asked for all that is left."""
+        if self._free is None:
+            return wanted
+        granted = max(0, min(wanted, self._free))
+        self._free -= granted
+        self._taken += granted
+        return granted
+
+    def settle(self, granted: int, read: int) -> None:
+        """So many of the granted records were there."""
+        if self._free is None:
+            return
+        self._taken -= granted
+        self._free += granted - read
+        if self._free <= 0 and not self._taken:
+            self._on_spent()

@@ -158,9 +158,13 @@ async def deal_out_splits(
     plan: Plan,
     manifest: Manifest | None,
     context_of: Callable[[Node], ConnectorContext],
+    target: Manifest | None = None,
 ) -> Dealt:
     """Every source's splits, those that the checkpoint knows at their offsets and those found now, dealt out to its
     subtasks.
+
+    Args:
+        target: a later checkpoint up to which is read: the splits that it knows are all there are.
 
     Raises:
         JobError: the checkpoint is the last one of a job that had come to its end, and there are new splits: their records
@@ -178,7 +182,11 @@ async def deal_out_splits(
             for split_id, entry in manifest.sources.get(node.name, {}).items():
                 position = SplitPosition(entry.split, entry.offset, entry.ended, entry.watermark_ms, entry.records)
                 known[split_id] = (entry.split, position)
-        found = await _discover(node, source, context_of(node), frozenset(known), bool(known))
+        if target is not None:
+            later = target.sources.get(node.name, {})
+            found = [entry.split for split_id, entry in later.items() if split_id not in known]
+        else:
+            found = await _discover(node, source, context_of(node), frozenset(known), bool(known))
         if found and manifest is not None and manifest.finished and node.has_event_time:
             raise JobError(
                 f"the job had come to its end at {manifest.title}, and source {node.name!r} has "

@@ -19,17 +19,35 @@ from .chain import Chain, Reporter, SplitPosition
 from .elements import Barrier
 from .event_time import EventTime
 from .node import Target
-from .pace import BatchSize, Pace
+from .pace import BatchSize, Pace, RecordBudget
+from .replaying import Replaying
+from .split_end import SplitEnd
 from .watermarks import SplitWatermark, lowest
 
 
 class SplitProgress:
-    """One split, its offset after the last record sent on, and its watermark."""
+    """One split, its offset after the last record sent on, and its watermark.
+
+    Attributes:
+        end: where a replay ends it; None: where it ends by itself.
+        held: it has come to that end and is not read any more, but its stream has not ended there.
+        complete_ms: all its records up to this event time have been read, and it is held for that reason.
+        most: how many records are asked for at once, when it comes near its end.
+    """
 
     def __init__(
-        self, split: Split, position: SplitPosition | None, watermarks: Watermarks, measures: SplitMeasures
+        self,
+        split: Split,
+        position: SplitPosition | None,
+        watermarks: Watermarks,
+        measures: SplitMeasures,
+        end: SplitEnd | None = None,
     ) -> None:
         self.split = split
+        self.end = end
+        self.held = False
+        self.complete_ms: int | None = None
+        self.most: int | None = None
         self.offset: Offset = None if position is None else position.offset
         self.ended = position is not None and position.ended
         self.records = 0 if position is None else position.records
@@ -44,8 +62,22 @@ class SplitProgress:
         """Neither parked because it had nothing, nor waiting for a batch to fill."""
         return self.parked_until <= now and self.lingers_until <= now
 
+    def end_if_reached(self) -> None:
+        """Stop at the end that was set for it, where it has come to that."""
+        if self.end is not None and not self.ended and self.end.reached(self.offset, self.records):
+            self.stop_at(self.end)
+
+    def stop_at(self, end: SplitEnd) -> None:
+        """Read no more. Where the stream has not ended the split stands as it stood there: its watermark counts, unless it
+        was idle."""
+        if end.ended:
+            self.ended = True
+            return
+        self.held, self.idle, self.complete_ms = True, end.idle, end.watermark_ms
+
     def position(self) -> SplitPosition:
-        return SplitPosition(self.split, self.offset, self.ended, self.watermark.watermark_ms, self.records)
+        mark = self.watermark.watermark_ms
+        return SplitPosition(self.split, self.offset, self.ended, mark, self.records, self.idle)
 
 
 class SourceSubtask:
@@ -78,12 +110,15 @@ class SourceSubtask:
         clock: Clock,
         reporter: Reporter,
         attempt: int,
-        on_fetch: Callable[[int], None],
+        budget: RecordBudget,
+        replay: Replaying | None,
     ) -> None:
         self.name = chain.name
         self.chain = chain
         self.operator_id = operator_id
         self.reader = reader
+        self.ended = False
+        self.reached = False
         self.splits = {progress.split.id: progress for progress in splits}
         self.merged = MIN_WATERMARK
         self.draining = False
@@ -106,16 +141,18 @@ class SourceSubtask:
         self._clock = clock
         self._reporter = reporter
         self._attempt = attempt
-        self._on_fetch = on_fetch
+        self._budget = budget
+        self._replay = replay
+        self._closing: dict[str, SourceReader[Any]] = {}
         self._woken = asyncio.Event()
         self._wakes = 0
         self._barriers: list[Barrier] = []
         self._completed = 0
         self._offsets_at: dict[int, dict[str, Offset]] = {}
         self._checkpointed: Callable[[Mapping[str, Offset]], Awaitable[None]] | None
-        self._checkpointed = getattr(reader, "checkpointed", None)
+        # A replay tells nobody how far it has come: the job's own progress is what the outside world sees.
+        self._checkpointed = None if replay is not None else getattr(reader, "checkpointed", None)
         self._found: list[Split] = []
-        self._ended = False
         self._released = False
         self._told_idle = False
         self._idle_since: float | None = None
@@ -164,7 +201,8 @@ class SourceSubtask:
             now = self._clock.monotonic()
             for progress in self.splits.values():
                 progress.last_record = now
-                if not progress.ended:
+                progress.end_if_reached()
+                if not progress.ended and not progress.held:
                     await self._open(progress)
             await self._raise_watermark(now)
             while not self._released:
@@ -173,7 +211,8 @@ class SourceSubtask:
         finally:
             self.chain.close()
             try:
-                await self.reader.close()
+                for reader in (self.reader, *self._closing.values()):
+                    await reader.close()
             finally:
                 await self.chain.close_sinks()
 
@@ -192,9 +231,12 @@ class SourceSubtask:
         started = clock.monotonic()
         progress_or_none = None if self.draining else self._choose(started)
         if progress_or_none is None:
-            if not self._finds_splits and not self._ended and not self.draining and self._exhausted:
+            if not self._finds_splits and not self.ended and not self.draining and self._exhausted:
                 await self._end()
                 return
+            if self._replay is not None and self._replay.bounded and not self.reached and self._at_ends:
+                self.reached = True
+                self._replay.on_reached()
             await self._check_idle(started)
             await self._sleep(started, until_timer)
             measures.idle_s += clock.monotonic() - started
@@ -217,10 +259,14 @@ class SourceSubtask:
     def _exhausted(self) -> bool:
         return all(progress.ended for progress in self.splits.values())
 
+    @property
+    def _at_ends(self) -> bool:
+        return all(progress.ended or progress.held for progress in self.splits.values())
+
     def _choose(self, now: float) -> SplitProgress | None:
         best: SplitProgress | None = None
         for progress in self.splits.values():
-            if progress.ended or not progress.ready(now):
+            if progress.ended or progress.held or not progress.ready(now):
                 continue
             if best is None or progress.watermark.watermark_ms < best.watermark.watermark_ms:
                 best = progress
@@ -235,7 +281,7 @@ class SourceSubtask:
             waits += [
                 max(progress.parked_until, progress.lingers_until) - now
                 for progress in self.splits.values()
-                if not progress.ended
+                if not progress.ended and not progress.held
             ]
             idle_ms = self._watermarks.idle_timeout_ms
             if idle_ms is not None and not self._bounded:
@@ -244,18 +290,27 @@ class SourceSubtask:
             self._woken.clear()
 
     async def _open(self, progress: SplitProgress) -> None:
+        reader = self._closing.get(progress.split.id, self.reader)
         try:
-            await self.reader.open(progress.split, progress.offset)
+            await reader.open(progress.split, progress.offset)
         except SourceError as error:
             raise OperatorError(self.operator_id, error, progress.split.id, progress.offset) from error
 
     async def _read(self, progress: SplitProgress) -> int:
         """One fetch, through the chain; how many records it brought."""
         wakes = self._wakes
+        limit = self._budget.take(self._limit(progress))
+        if not limit:  # others have asked for what is left: they may not find it
+            progress.parked_until = self._clock.monotonic() + self._poll_s
+            return 0
         try:
-            fetch = await self.reader.read(progress.split.id, self._pace.limit(self._size.limit))
+            fetch = await self._closing.get(progress.split.id, self.reader).read(progress.split.id, limit)
         except Exception as error:
             raise OperatorError(self.operator_id, error, progress.split.id, progress.offset) from error
+        if progress.end is not None and progress.end.passed(fetch.offset, progress.records + len(fetch.values)):
+            self._budget.settle(limit, 0)
+            await self._close_in(progress, progress.end, fetch, limit)
+            return 0
         arrived = self._clock.monotonic()
         count = len(fetch.values)
         # From here to the end of the walk nothing waits: a barrier sees the records and their offset, or neither.
@@ -263,7 +318,6 @@ class SourceSubtask:
         progress.ended = fetch.end
         progress.records += count
         progress.measures.records = progress.records
-        progress.measures.ended = progress.ended
         self._measures.bytes_in += fetch.n_bytes
         self._measures.records_in += count
         if fetch.rejected:
@@ -273,7 +327,7 @@ class SourceSubtask:
             )
         if count:
             progress.last_record = arrived
-            progress.idle = progress.measures.idle = self._told_idle = False
+            progress.idle = self._told_idle = False
             self._idle_since = None
             for batch, watermark_ms in self._pieces(progress, fetch):
                 if watermark_ms is not None:
@@ -284,8 +338,12 @@ class SourceSubtask:
                         target.process(batch)
         elif not fetch.end and wakes == self._wakes:
             progress.parked_until = arrived + self._poll_s
-        if fetch.end:
+        progress.end_if_reached()
+        if progress.complete_ms is not None:
+            progress.watermark.raise_to(progress.complete_ms)
+        if progress.ended or progress.held:
             progress.measures.watermark_ms = progress.watermark.watermark_ms
+        progress.measures.ended, progress.measures.idle = progress.ended, progress.idle
         await self.chain.flush(arrived)
         await self._raise_watermark(arrived)
         lag = self.reader.lag(progress.split.id)
@@ -293,8 +351,37 @@ class SourceSubtask:
             measures = progress.measures
             measures.record_lag, measures.byte_lag = lag.records, lag.n_bytes
             measures.event_time_lag_ms = lag.event_time_ms
-        self._on_fetch(count)
+        self._budget.settle(limit, count)
         return count
+
+    def _limit(self, progress: SplitProgress) -> int:
+        limit = self._pace.limit(self._size.limit)
+        if progress.end is None:
+            return limit
+        if progress.most is not None:
+            limit = min(limit, progress.most)
+        return min(limit, progress.end.most(progress.offset, progress.records))
+
+    async def _close_in(self, progress: SplitProgress, end: SplitEnd, fetch: Fetch[Any], limit: int) -> None:
+        """A fetch has gone beyond the end of its split: forget it and read again from where it began, less at a time."""
+        split_id, count = progress.split.id, len(fetch.values) + len(fetch.rejected)
+        if limit == 1:
+            # Nothing is left before the end, or it stands inside of what cannot be read in parts.
+            if count > 1 or (end.records is not None and progress.records < end.records):
+                error = SourceError(
+                    f"{count} records come at once, and the end at {end.offset} is among them: end at a checkpoint instead",
+                    retriable=False,
+                )
+                raise OperatorError(self.operator_id, error, split_id, progress.offset) from error
+            progress.stop_at(end)
+            return
+        progress.most = max(1, min(limit, count) // 2)
+        assert self._replay is not None
+        before = self._closing.pop(split_id, None)
+        if before is not None:
+            await before.close()
+        self._closing[split_id] = self._replay.new_reader()
+        await self._open(progress)
 
     # ------------------------------------------------- records and event time
 
@@ -351,12 +438,15 @@ class SourceSubtask:
         pieces.append((batch.slice(start, len(batch)), told))
         return pieces
 
-    @staticmethod
-    def _before(progress: SplitProgress, batch: Batch[Any], until_ms: int) -> Batch[Any]:
-        """The records before `until_ms`; the split ends once its watermark says that no more of them will come."""
+    def _before(self, progress: SplitProgress, batch: Batch[Any], until_ms: int) -> Batch[Any]:
+        """The records before `until_ms`; the split ends once its watermark says that no more of them will come. In a replay
+        it is held there: windows that reach beyond have not got all their records, so they must not fire."""
         timestamps = batch.timestamps or []
         if timestamps and max(timestamps) - until_ms >= progress.watermark.slack_ms:
-            progress.ended = True
+            if self._replay is None:
+                progress.ended = True
+            elif not progress.ended:
+                progress.held, progress.complete_ms = True, until_ms - 1
         return batch.select([timestamp < until_ms for timestamp in timestamps])
 
     def _reject(self, progress: SplitProgress, records: list[tuple[str, bytes | None, str, Any]]) -> None:
@@ -406,14 +496,17 @@ class SourceSubtask:
     async def _check_idle(self, now: float) -> None:
         """Splits that have had nothing for `idle_timeout` leave the minimum; when all have, time itself moves it. A subtask
         that has none to read is idle from the start: the others do not wait for it."""
-        if self.draining or self._ended:
+        if self.draining or self.ended:
             return
         idle_ms = self._watermarks.idle_timeout_ms
         waiting = [progress for progress in self.splits.values() if not progress.ended]
-        if not waiting:
+        held = all(progress.held and progress.idle for progress in waiting)
+        if held:  # or there is none
             self._tell_idle()
             await self.chain.flush(now)
             return
+        if self._replay is not None and self._replay.bounded:
+            return  # how long ago a record came says nothing of the time when it was read first
         if idle_ms is None or self._bounded:
             return
         for progress in waiting:
@@ -449,10 +542,13 @@ class SourceSubtask:
             await self._checkpointed(offsets)
 
     async def _end(self) -> None:
-        self._ended = True
+        self.ended = True
         if self._event_time is not None:
             self._send_watermark(MAX_WATERMARK)
         for target in (*self._targets, *self._failed_targets):
             target.end()
         await self.chain.flush(self._clock.monotonic())
         self._reporter.ended(self.name)
+        if self._replay is not None:
+            self.reached = True
+            self._replay.on_reached()

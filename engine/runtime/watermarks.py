@@ -71,6 +71,10 @@ class SplitWatermark:
         if self.watermark_ms != MIN_WATERMARK:
             self.watermark_ms += milliseconds
 
+    def raise_to(self, watermark_ms: int) -> None:
+        """No record up to there is expected any more, whatever has come."""
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+
     def _observed(self, timestamps: Sequence[int], values: Sequence[object]) -> list[tuple[int, int]]:
         assert self._strategy is not None
         observe = self._strategy.observe

@@ -7,7 +7,7 @@ are in one process; the interface is what a remote worker will offer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,11 @@ from .elements import Barrier
 from .event_time import EventTime
 from .node import NodeContext, OperatorNode, Target
 from .outputs import ChannelOutput, SinkLeaf
+from .pace import RecordBudget
 from .partitioners import Broadcast, Forward, Hash, Partitioner, RoundRobin
+from .replaying import Replaying, ReplayRange
 from .source_subtask import SourceSubtask, SplitProgress
+from .split_end import SplitEnd
 from .subtask import Subtask
 
 
@@ -54,7 +57,13 @@ class Deployment:
 
 
 class Worker:
-    """Hosts the subtasks of one attempt."""
+    """Hosts the subtasks of one attempt.
+
+    Attributes:
+        sources: the subtasks fed by sources.
+        subtasks: the others.
+        stores: the state that can be read, by operator and subtask; none once it is being closed.
+    """
 
     def __init__(
         self,
@@ -68,7 +77,9 @@ class Worker:
         executor: Executor,
         measures: JobMeasures,
         reporter: Reporter,
-        on_fetch: Callable[[int], None],
+        budget: RecordBudget,
+        replay: ReplayRange | None = None,
+        on_reached: Callable[[], None] = lambda: None,
     ) -> None:
         self._plan = plan
         self._config = config
@@ -79,10 +90,13 @@ class Worker:
         self._executor = executor
         self._measures = measures
         self._reporter = reporter
-        self._on_fetch = on_fetch
+        self._budget = budget
+        self._replay = replay
+        self._on_reached = on_reached
         self._gates: dict[tuple[Chained, int], Gate] = {}
         self._first_channel: dict[PlannedEdge, int] = {}
         self._stores: list[tuple[OperatorStore, Any]] = []
+        self.stores: dict[tuple[str, int], OperatorStore] = {}
         self._background: asyncio.TaskGroup | None = None
         self.sources: list[SourceSubtask] = []
         self.subtasks: list[Subtask] = []
@@ -118,6 +132,7 @@ class Worker:
                 group.create_task(self._supervise(during), name="coordinator")
         finally:
             self._background = None
+            self.stores.clear()  # nobody reads what is being closed
             await asyncio.shield(self._executor.run(self.close))
 
     async def _supervise(
@@ -292,12 +307,20 @@ class Worker:
         if field is None and source.has_timestamps:
             field = "timestamp"  # never read: the source brings its own
         on_error = settings.on_error
+        replaying = None
+        until: Mapping[str, SplitEnd] = {}
+        if self._replay is not None:
+            until = self._replay.ends.get(node.name, {})
+            bounded = bool(self._replay.ends) or self._config.until_ms is not None
+            replaying = Replaying(bounded, lambda: source.reader(context), self._source_reached)
         made_source = SourceSubtask(
             made,
             node.name,
             source.reader(context),
             [
-                SplitProgress(split, position, settings.watermarks, self._measures.split(node.name, split.id))
+                SplitProgress(
+                    split, position, settings.watermarks, self._measures.split(node.name, split.id), until.get(split.id)
+                )
                 for split, position in deployment.splits[node.name][subtask]
             ],
             bounded=source.bounded,
@@ -319,10 +342,16 @@ class Worker:
             clock=self._clock,
             reporter=self._reporter,
             attempt=deployment.attempt,
-            on_fetch=self._on_fetch,
+            budget=self._budget,
+            replay=replaying,
         )
         context.on_wake = made_source.wake
         return made_source
+
+    def _source_reached(self) -> None:
+        # Where every stream has ended the job ends by itself.
+        if all(source.reached for source in self.sources) and not all(source.ended for source in self.sources):
+            self._on_reached()
 
     async def _make_node(
         self,
@@ -338,6 +367,7 @@ class Worker:
         if node.stateful:
             store = await self._open_store(node, operator, chain, subtask, deployment)
             self._stores.append((store, measures))
+            self.stores[node.name, subtask] = store
         context = NodeContext(
             node.name,
             self._clock,

@@ -95,6 +95,10 @@ class BoundTables:
         """What a snapshot says about all of them."""
         return tuple([layout.schema for layout in self.layouts.values()])
 
+    def table(self, name: str) -> Any:
+        """The table of a state, for reading it from outside of its operator."""
+        return self._tables[name]
+
     def current_key(self) -> Any:
         return self._current_key
 

@@ -1,0 +1,1 @@
+"""Comparing what two versions of a topology write."""

@@ -1,0 +1,41 @@
+"""What is different in the runtime when a job is replayed: nothing of the job itself may change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...connectors.source import SourceReader
+from ..checkpoint.manifest import Manifest
+from .split_end import SplitEnd
+
+
+@dataclass(frozen=True)
+class ReplayRange:
+    """Which part of a job's input is read again.
+
+    Attributes:
+        job: the job whose checkpoints are read. The replay goes by another name, so that no sink takes it for the job.
+        target: the checkpoint at whose offsets it ends; None for none. Splits that were found after it are not read.
+        ends: source → split id → where the split ends; one that is not named ends by itself.
+    """
+
+    job: str
+    target: Manifest | None = None
+    ends: Mapping[str, Mapping[str, SplitEnd]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Replaying:
+    """What a subtask of a source does differently.
+
+    Attributes:
+        bounded: it reads up to ends that were set, and is held there.
+        new_reader: makes another reader: one that has read beyond an end is not asked again.
+        on_reached: called once all of its splits have come to their ends.
+    """
+
+    bounded: bool
+    new_reader: Callable[[], SourceReader[Any]]
+    on_reached: Callable[[], None]
