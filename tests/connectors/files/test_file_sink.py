@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from tidegate.connectors import SinkError, files, formats
 from tidegate.engine.testing.connector_suites import SinkSuite
-from tidegate.engine.testing.contexts import ManualSinkContext
+from tidegate.engine.testing.contexts import ManualSinkContext, ManualSourceContext
 from tidegate.operators.batch import Batch
 
 
@@ -445,3 +445,71 @@ async def test_parquet_is_read_as_it_was_written(tmp_path):
     file = pyarrow.parquet.ParquetFile(tmp_path / "part-0-00000001-0.parquet")
     assert str(file.schema_arrow.field("s").type) == "string"
     assert sink.describe() == f"files.parquet('{tmp_path}', Typed)"
+
+
+# ------------------------------------------------------------- what was written
+
+
+async def _read(source):
+    """All records of a bounded source."""
+    context = ManualSourceContext()
+    reader, values = source.reader(context), []
+    try:
+        for split in await source.discover(context, frozenset()):
+            await reader.open(split, None)
+            end = False
+            while not end:
+                fetch = await reader.read(split.id, 100)
+                values += fetch.values
+                end = fetch.end
+    finally:
+        await reader.close()
+    return values
+
+
+async def _checkpoints(sink, values):
+    """Write a value for each checkpoint, from 1."""
+    context = ManualSinkContext()
+    writer = await _writer(sink, context)
+    for checkpoint_id, value in enumerate(values, 1):
+        await writer.write(Batch([value]))
+        await sink.commit(context, await writer.prepare_commit(checkpoint_id))
+    await writer.write(Batch([{"n": 99}]))
+    await writer.prepare_commit(9)
+    await writer.close()
+
+
+@pytest.mark.parametrize("make", [files.lines, files.parquet])
+async def test_what_was_written_is_read_by_checkpoint(tmp_path, make):
+    """Behind one and up to another, in the sink's own format; what is only prepared is not there."""
+    sink = make(tmp_path / "out")
+    assert await _read(sink.written()) == []
+    await _checkpoints(sink, [{"n": n} for n in range(1, 6)])
+    assert await _read(sink.written(1, 3)) == [{"n": 2}, {"n": 3}]
+    assert await _read(sink.written(4, None)) == [{"n": 5}]
+    assert [row["n"] for row in await _read(sink.written())] == [1, 2, 3, 4, 5]
+
+
+async def test_what_was_written_into_folders_is_read_too(tmp_path):
+    """Of partitions."""
+    sink = files.lines(tmp_path / "out", partition_by="n")
+    await _checkpoints(sink, [{"n": n} for n in (3, 1, 2)])
+    assert sorted(row["n"] for row in await _read(sink.written(1, 3))) == [1, 2]
+
+
+async def test_parts_of_an_earlier_run_are_not_what_was_written(tmp_path):
+    """A job that began anew beside them counts its checkpoints anew."""
+    sink = files.lines(tmp_path / "out", existing="keep")
+    await _checkpoints(sink, [{"n": 1}, {"n": 2}])
+    await _checkpoints(sink, [{"n": 3}, {"n": 4}])
+    assert await _read(sink.written(0, 1)) == [{"n": 3}]
+    assert len(await _read(sink.written())) == 4
+
+
+async def test_parts_at_least_once_do_not_tell_their_checkpoint(tmp_path):
+    """All of them can be read, but not by checkpoint."""
+    sink = files.lines(tmp_path / "out", delivery="at_least_once")
+    await _checkpoints(sink, [{"n": 1}])
+    assert {"n": 1} in await _read(sink.written())
+    with pytest.raises(SinkError, match="do not tell which checkpoint"):
+        await _read(sink.written(0, 1))

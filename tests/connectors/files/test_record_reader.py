@@ -370,3 +370,27 @@ def test_a_format_with_a_schema_registry_is_refused():
     format = formats.avro(schema={"type": "string"}, registry=formats.SchemaRegistry("http://localhost:1"))
     with pytest.raises(ValueError, match=r"needs a schema registry.*leave registry= out"):
         files.lines("in.avro", format)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 31])
+async def test_few_lines_are_given_to_who_asks_for_few(tmp_path, limit):
+    """However long they are: a replay stops between any two."""
+    path = tmp_path / "in.txt"
+    path.write_text("".join(f"{n**3}\n" for n in range(200)))
+    source, context = files.text(path), ManualSourceContext()
+    reader = source.reader(context)
+    (split,) = await source.discover(context, frozenset())
+    await reader.open(split, None)
+    sizes = [len((await reader.read(split.id, limit)).values) for _ in range(5)]
+    await reader.close()
+    assert sizes == [limit] * 5
+
+
+async def test_a_record_of_several_lines_is_given_whole_to_who_asks_for_one(tmp_path):
+    """CSV with line ends inside of quotes."""
+    path = tmp_path / "in.csv"
+    text = "x" + "\n" * 500
+    path.write_text(f'a,b\n1,"{text}"\n2,"y"\n')
+    values, rejected = await _one(files.csv(path), 1)
+    assert [(row["a"], row["b"]) for row in values] == [("1", text), ("2", "y")]
+    assert rejected == []
