@@ -1,4 +1,5 @@
-"""A job inside an asyncio program: the program sends orders into a channel and takes running totals out of another.
+"""A job inside an asyncio program: the program sends orders into a channel and takes running totals out of another,
+and looks at the job's state in between.
 
 Run it: python embedding.py
 """
@@ -30,6 +31,9 @@ async def main() -> list[str]:
             await orders.send(Order(shop, amount))
             result = await anext(totals)
             lines.append(f"{result.key} has taken {result.total}")
+        accumulators = job.state("totals", "totals")
+        most = max([(state.total, shop) async for shop, state in accumulators.items()])
+        lines.append(f"{most[1]} has taken the most; Turin {(await accumulators.get('Turin')).total}")
         await orders.close()  # the end of the stream: the job finishes
         await job.wait()
     return lines

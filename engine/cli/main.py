@@ -1,8 +1,8 @@
 """The entry of the command line. Nothing but the chosen command is imported.
 
-Exit codes: 0 done; 1 the job failed, or something that was checked is damaged; 2 a bad argument,
-configuration or topology; 3 fenced: another process runs this job; 130 and 143 cancelled by a second SIGINT
-or SIGTERM.
+Exit codes: 0 done; 1 the job failed, something that was checked is damaged, or a comparison found a
+difference; 2 a bad argument, configuration or topology; 3 fenced: another process runs this job; 130 and 143
+cancelled by a second SIGINT or SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 _COMMANDS: Final = {
     "run": ("run", "app", "run a topology"),
-    "replay": ("replay", "app", "run a topology again from a checkpoint, into other sinks"),
+    "replay": ("replay", "app", "run a topology again from a checkpoint, into other sinks, or compare versions"),
     "redrive": ("redrive", "app", "send the originals of dead letters through the topology again"),
     "explain": ("explain", "app", "show the plan of a topology"),
     "simulate": ("simulate", "app", "find out whether results stay the same, whatever dies"),
@@ -24,7 +24,7 @@ _COMMANDS: Final = {
     "savepoint": ("savepoint", "app", "take savepoints, check whether a topology fits one, delete them"),
     "stop": ("steer", "stop_app", "stop a running job"),
     "checkpoints": ("checkpoints", "app", "list, show, verify and prune checkpoints"),
-    "state": ("state", "app", "show and export the state in a checkpoint"),
+    "state": ("state", "app", "show, query and export the state in a checkpoint"),
     "bench": ("bench", "app", "measure on this machine"),
     "demo": ("demo", "app", "336,776 flights, killed once half way, compared with a batch query"),
 }

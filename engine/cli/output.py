@@ -1,7 +1,7 @@
 """What the command line prints, and the exit codes.
 
 0    done
-1    the job failed, or something that was checked is damaged
+1    the job failed, something that was checked is damaged, or a comparison found a difference
 2    a bad argument, configuration or topology; nothing was started
 3    fenced: another process runs this job
 130  cancelled by a second SIGINT (143: SIGTERM)

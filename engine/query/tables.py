@@ -34,7 +34,7 @@ class StateTable:
 
     @property
     def name(self) -> str:
-        """How SQL names it: `totals.accumulators`, `"by-rest"."timers.event"`."""
+        """How SQL names it: `shops.totals`, `"by-rest"."timers.event"`."""
         return f"{_quoted(self.operator_id)}.{_quoted(self.schema.name)}"
 
     def named_in(self, sql: str) -> bool:
