@@ -225,6 +225,12 @@ def _ends(
         for name in sources:
             read = {} if start is None else start.sources.get(name, {})
             # What the target does not know any more is not read at all.
+            for split_id, entry in to.sources[name].items():
+                if split_id in read and read[split_id].records > entry.records:
+                    raise CheckpointError(
+                        f"{to.title} does not come after {start.title if start else 'the start'}: split {split_id!r} of "
+                        f"source {name!r} had been read further there; the job went back in between"
+                    )
             ends[name] = {split_id: _end_at(entry) for split_id, entry in {**read, **to.sources[name]}.items()}
     for name, offsets in of.to_offsets.items():
         if name not in sources:

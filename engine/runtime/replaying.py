@@ -31,11 +31,13 @@ class Replaying:
     """What a subtask of a source does differently.
 
     Attributes:
-        bounded: it reads up to ends that were set, and is held there.
+        bounded: it reads up to offsets or a time, and is held there.
+        exact: up to offsets, which say what there is to read: nobody has to wait for more.
         new_reader: makes another reader: one that has read beyond an end is not asked again.
         on_reached: called once all of its splits have come to their ends.
     """
 
     bounded: bool
+    exact: bool
     new_reader: Callable[[], SourceReader[Any]]
     on_reached: Callable[[], None]

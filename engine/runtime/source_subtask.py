@@ -261,7 +261,9 @@ class SourceSubtask:
 
     @property
     def _at_ends(self) -> bool:
-        return all(progress.ended or progress.held for progress in self.splits.values())
+        # Only until a time, a split that has had nothing for long is taken to have nothing before that time.
+        exact = self._replay is None or self._replay.exact
+        return all(p.ended or p.held or (p.idle and not exact) for p in self.splits.values())
 
     def _choose(self, now: float) -> SplitProgress | None:
         best: SplitProgress | None = None
@@ -305,7 +307,10 @@ class SourceSubtask:
             return 0
         try:
             fetch = await self._closing.get(progress.split.id, self.reader).read(progress.split.id, limit)
-        except Exception as error:
+        except BaseException as error:
+            self._budget.settle(limit, 0)
+            if not isinstance(error, Exception):
+                raise
             raise OperatorError(self.operator_id, error, progress.split.id, progress.offset) from error
         if progress.end is not None and progress.end.passed(fetch.offset, progress.records + len(fetch.values)):
             self._budget.settle(limit, 0)
@@ -505,12 +510,12 @@ class SourceSubtask:
             self._tell_idle()
             await self.chain.flush(now)
             return
-        if self._replay is not None and self._replay.bounded:
+        if self._replay is not None and self._replay.exact:
             return  # how long ago a record came says nothing of the time when it was read first
         if idle_ms is None or self._bounded:
             return
         for progress in waiting:
-            if not progress.idle and (now - progress.last_record) * 1000 >= idle_ms:
+            if not progress.idle and not progress.held and (now - progress.last_record) * 1000 >= idle_ms:
                 progress.idle = progress.measures.idle = True
         if waiting and all(progress.idle for progress in waiting):
             since = self._idle_since if self._idle_since is not None else max(p.last_record for p in waiting)

@@ -311,8 +311,9 @@ class Worker:
         until: Mapping[str, SplitEnd] = {}
         if self._replay is not None:
             until = self._replay.ends.get(node.name, {})
-            bounded = bool(self._replay.ends) or self._config.until_ms is not None
-            replaying = Replaying(bounded, lambda: source.reader(context), self._source_reached)
+            exact = bool(self._replay.ends)
+            bounded = exact or self._config.until_ms is not None
+            replaying = Replaying(bounded, exact, lambda: source.reader(context), self._source_reached)
         made_source = SourceSubtask(
             made,
             node.name,

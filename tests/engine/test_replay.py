@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,27 @@ async def test_until_a_time_windows_that_reach_beyond_do_not_fire(tmp_path: Path
     assert sorted(shadow.values) == [(0, 0, 5), (0, 10, 5), (1, 0, 5), (1, 10, 5)]
 
 
+async def test_until_a_time_a_silent_split_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    """After the idle timeout it is taken to have nothing before that time."""
+    clock, shadow = ManualClock(0), memory.sink()
+    source = PassingSource([*range(40)], [3, Pause()], bounded=False)
+    made = await start_replay(
+        counted(source, memory.sink()),
+        config(tmp_path),
+        ReplayOf(start=None, until_ms=25),
+        {"out": shadow},
+        clock=clock,
+        executor=InlineExecutor(),
+    )
+    async with made as job:
+        for _ in range(100):
+            await clock.run(1.0, 0.5)
+            if job.over.is_set():
+                break
+        assert await job.wait() is JobStatus.STOPPED
+    assert sorted(shadow.values) == [(0, 0, 5), (0, 10, 5), (1, 0, 6), (1, 10, 5)]
+
+
 async def test_until_a_time_that_never_comes_a_bounded_source_ends_as_ever(tmp_path: Path) -> None:
     """Its stream has ended: everything fires."""
     shadow = memory.sink()
@@ -301,6 +323,16 @@ async def test_what_cannot_be_replayed_is_one_clear_error(
     topology = counted(memory.source([*range(100)]), memory.sink())
     with pytest.raises(error, match=message):
         await start_replay(topology, config(tmp_path), of, {"out": None}, executor=InlineExecutor())
+
+
+async def test_an_end_on_another_branch_is_an_error(tmp_path: Path) -> None:
+    """The job went back behind the start before it took it."""
+    await _job(tmp_path, range(100), [10, 30])
+    topology, settings = counted(memory.source([*range(100)]), memory.sink()), config(tmp_path, stop_after_records=5)
+    async with start(topology, dataclasses.replace(settings, restore=1), executor=InlineExecutor()) as job:
+        await job.wait()
+    with pytest.raises(CheckpointError, match="checkpoint 3 does not come after checkpoint 2: split '0'"):
+        await start_replay(topology, config(tmp_path), ReplayOf(start=2, to=3), {"out": None})
 
 
 async def test_a_source_that_the_end_does_not_know_is_an_error(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.connectors import memory
-from tidegate.engine import Job, JobStatus, RunConfig, Topology, start
+from tidegate.engine import Job, JobStatus, RunConfig, Topology, restart, start
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import BARRIER, ManualClock, Pause, ScriptedSource, run_script
+from tidegate.engine.testing import BARRIER, CRASH, ManualClock, Pause, ScriptedSource, run_script
 from tidegate.operators import Watermarks, agg, windows
 
 
@@ -137,6 +137,19 @@ async def test_stop_after_records_drains_the_job():
         assert await job.wait() is JobStatus.STOPPED
     assert sink.values == [*range(len(sink.values))]
     assert 10 <= len(sink.values) <= 20
+
+
+async def test_what_a_crash_cut_short_is_not_counted():
+    """A failed read gives back what it had asked for: the job ends after as many records as it was told to."""
+    sink = memory.sink()
+    source = ScriptedSource([*range(10), CRASH, *range(10, 1000)], fetch_sizes=[10])
+    topology = Topology("some")
+    topology.source("numbers", source).sink("out", sink)
+    config = RunConfig(stop_after_records=30, restart=restart.fixed_delay(1, "0ms"), state_backend="dict")
+    async with start(topology, config, executor=InlineExecutor()) as job:
+        assert await job.wait() is JobStatus.STOPPED
+    # Without checkpoints it began anew: ten of the thirty were read twice.
+    assert sink.values == [*range(20)]
 
 
 async def test_until_ends_a_split_at_its_first_record_behind_it():
