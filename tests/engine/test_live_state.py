@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.connectors import memory
-from tidegate.engine import Job, JobError, RunConfig, StateError, Topology, start
+from tidegate.engine import Job, JobError, RunConfig, StateError, Topology, restart, start
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import ManualClock, Pause, ScriptedSource
+from tidegate.engine.testing import CRASH, ManualClock, Pause, ScriptedSource
 from tidegate.operators import ListState, MapState, ProcessFunction, ReducingState, ValueState, agg, windows
 
 
@@ -76,6 +76,7 @@ async def running(topology: Topology, clock: ManualClock | None = None, **how: A
         await job.cancel()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(values=st.lists(st.integers(-20, 20), max_size=60), parallelism=st.integers(1, 4),
        backend=st.sampled_from(["dict", "rocksdb"]), fetch=st.integers(1, 9))  # fmt: skip
@@ -181,6 +182,42 @@ async def test_reads_go_on_after_a_restore_at_another_parallelism(tmp_path: Path
             sum(value for value in values if value % 7 == rest) for rest in range(7)
         ]
         assert sum([value async for _, value in total.items()]) == sum(values)
+
+
+@pytest.mark.slow
+async def test_what_is_on_disk_is_read_too(tmp_path: Path) -> None:
+    """State far beyond its memory, before and after checkpoints; entries that have changed since count as they are now."""
+    first, second = [*range(0, 70_000, 7)], [*range(0, 35_000, 7)]
+    source = ScriptedSource([*first, Pause(), *second, Pause()], bounded=False)
+    topology = Topology("large")
+    keyed = topology.source("in", source).key_by(lambda n: n, name="by-number", key_type=int)
+    keyed.process(Everything(), name="keep").sink("out", memory.sink())
+    how: dict[str, Any] = {"checkpoints": tmp_path, "state_backend": "rocksdb", "memory_budget": "1MiB"}
+    async with running(topology, **how) as job:
+        seen, total = job.state("keep", Everything.SEEN), job.state("keep", Everything.SUM)
+        await settle(3000)
+        await job.checkpoint()
+        assert [await total.get(n) for n in first[::500]] == first[::500]
+        source.release()
+        await settle(3000)
+        counted = Counter(first) + Counter(second)
+        assert {key: value.n async for key, value in seen.items()} == counted
+        assert {key: value async for key, value in total.items()} == {n: n * times for n, times in counted.items()}
+        await job.checkpoint()
+        assert [await total.get(n) for n in first[::500]] == [n * counted[n] for n in first[::500]]
+        assert await total.get(-1) is None
+
+
+async def test_a_job_that_restarts_cannot_be_read_meanwhile() -> None:
+    """Afterwards it can, and says what it has restored."""
+    clock, source = ManualClock(0), ScriptedSource([7, 14, CRASH, 21, Pause()], bounded=False)
+    async with running(numbers(source), clock, restart=restart.fixed_delay(1, "5s")) as job:
+        total = job.state("keep", Everything.SUM)
+        with pytest.raises(JobError, match="is restarting"):
+            await total.get(0)
+        await clock.run(6, 1)
+        await settle()
+        assert await total.get(0) == 42
 
 
 @pytest.mark.parametrize(
