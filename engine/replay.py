@@ -196,6 +196,7 @@ async def plan_replay(
         restore=None if start is None else start.name or start.checkpoint_id,
         restart=never(),
         job=job + SUFFIX,
+        metrics_port=None,  # the job itself may run, and serve on it
         until_ms=of.until_ms if of.until_ms is not None else config.until_ms,
         stop_after_records=of.count if of.count is not None else config.stop_after_records,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -65,6 +66,8 @@ def _run(name: str, arguments: list[str]) -> int:
         command: Any = typer.main.get_command(getattr(found, attribute))
         result = command.main(arguments, prog_name=f"tidegate {name}", standalone_mode=False)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return 128 + signal.SIGINT
         # The parser's errors: which class they have depends on the version of typer, this method they all
         # have.
         describe = getattr(error, "format_message", None)

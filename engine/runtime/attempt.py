@@ -30,7 +30,7 @@ from ..topology import Node
 from .contexts import ConnectorContext
 from .pace import RecordBudget
 from .recovery import Restored, begin_again, deal_out_splits, restore
-from .replaying import ReplayRange
+from .replaying import ReplayRange, check_ends
 from .worker import Deployment, Worker
 
 _MEASURE_INTERVAL_S = 0.25
@@ -99,6 +99,8 @@ class Attempt:
         self.restored_from = restored.checkpoint_id
         target = None if self._replay is None else self._replay.target
         splits = await deal_out_splits(self._plan, manifest, self._context, target)
+        if self._replay is not None:
+            check_ends(self._replay, splits)
         self.coordinator = CheckpointCoordinator(
             self._facts(),
             self._config,

@@ -8,6 +8,8 @@ from typing import Any
 
 from ...connectors.source import SourceReader
 from ..checkpoint.manifest import Manifest
+from ..errors import ConfigError
+from .recovery import Dealt
 from .split_end import SplitEnd
 
 
@@ -41,3 +43,18 @@ class Replaying:
     exact: bool
     new_reader: Callable[[], SourceReader[Any]]
     on_reached: Callable[[], None]
+
+
+def check_ends(replay: ReplayRange, dealt: Dealt) -> None:
+    """Whether every split that is to end somewhere is there.
+
+    Raises:
+        ConfigError: one is not: the replay would not end.
+    """
+    for source, ends in replay.ends.items():
+        there = {split.id for subtask in dealt.get(source, []) for split, _ in subtask}
+        if gone := sorted(ends.keys() - there):
+            raise ConfigError(
+                f"source {source!r} has no split {gone[0]!r} to end at {ends[gone[0]].offset}; it has "
+                f"{', '.join(sorted(there)) or 'none'}"
+            )

@@ -91,7 +91,7 @@ SCRIPT = st.lists(st.integers(0, 60), max_size=30).map(sorted)
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(scripts=st.lists(SCRIPT, min_size=1, max_size=3), cuts=st.lists(st.integers(0, 30), min_size=2, max_size=4),
        parallelism=st.integers(1, 2), data=st.data())  # fmt: skip
 def test_between_two_checkpoints_a_replay_writes_what_the_job_wrote(
@@ -140,6 +140,14 @@ async def test_a_replay_ends_at_given_offsets(tmp_path: Path) -> None:
     settings = config(tmp_path, allow_dropped=frozenset({"count"}))
     await replayed(topology, settings, ReplayOf(to_offsets={"times": {"0": 35}}), out=shadow)
     assert shadow.values == [*range(10, 35)]
+
+
+async def test_an_end_of_a_split_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """The replay would not end."""
+    await _job(tmp_path, range(100), [10])
+    of = ReplayOf(to_offsets={"times": {"7": 35}})
+    with pytest.raises(ConfigError, match="source 'times' has no split '7' to end at 35; it has 0"):
+        await replayed(counted(memory.source([*range(100)]), memory.sink()), config(tmp_path), of, out=None)
 
 
 async def test_a_replay_of_a_file_ends_at_a_byte(tmp_path: Path) -> None:

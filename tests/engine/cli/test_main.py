@@ -25,6 +25,9 @@ def divide(n):
 
 def failing():
     return topology(function=divide)
+
+def interrupted():
+    raise KeyboardInterrupt
 """
 
 
@@ -177,3 +180,9 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_ctrl_c_ends_any_command_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the exit code of the signal."""
+    assert main(["explain", "cli_app.py:interrupted"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
