@@ -27,6 +27,7 @@ from .restart import never
 from .run import run_job, shown_events
 from .runtime.replaying import ReplayRange
 from .runtime.split_end import SplitEnd, ordinal
+from .savepoint.rename import renamed
 from .topology import Node, Topology
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ async def plan_replay(
     used = ThreadExecutor() if executor is None else executor
     try:
         storage = CheckpointStorage(config.checkpoints, job, used, clock or SystemClock())
-        start = None if of.start is None else await _manifest(storage, of.start)
-        to = None if of.to is None else await _manifest(storage, of.to)
+        start = None if of.start is None else _as_named_now(await _manifest(storage, of.start), topology, config)
+        to = None if of.to is None else _as_named_now(await _manifest(storage, of.to), topology, config)
     finally:
         if executor is None:
             used.close()
@@ -210,6 +211,12 @@ async def _manifest(storage: CheckpointStorage, wanted: int | str) -> Manifest:
     if not whole:
         raise CheckpointError(f"{storage.address}: no checkpoint has been completed yet")
     return whole[-1]
+
+
+def _as_named_now(manifest: Manifest, topology: Topology, config: RunConfig) -> Manifest:
+    # What is wrong with the names is said when the checkpoint is restored.
+    names = [node.name for node in topology.nodes]
+    return renamed(manifest, config.rename, topology.fingerprint, names, ())[0]
 
 
 def _ends(

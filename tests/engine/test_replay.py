@@ -125,8 +125,8 @@ def test_between_two_checkpoints_a_replay_writes_what_the_job_wrote(
 
 async def _job(folder: Path, values: Sequence[int], stops: Sequence[int]) -> None:
     """A job over some numbers that is stopped after so many of them, again and again: a checkpoint each time."""
+    topology = counted(memory.source(list(values)), memory.sink())
     for stop in stops:
-        topology = counted(memory.source(list(values)), memory.sink())
         async with start(topology, config(folder, stop_after_records=stop), executor=InlineExecutor()) as job:
             await job.wait()
 
@@ -331,6 +331,16 @@ async def test_what_cannot_be_replayed_is_one_clear_error(
     topology = counted(memory.source([*range(100)]), memory.sink())
     with pytest.raises(error, match=message):
         await start_replay(topology, config(tmp_path), of, {"out": None}, executor=InlineExecutor())
+
+
+async def test_new_code_may_have_new_names(tmp_path: Path) -> None:
+    """`rename` says what they were, in both checkpoints."""
+    await _job(tmp_path, range(100), [20, 20])
+    topology, shadow = Topology("counted"), memory.sink()
+    topology.source("moments", memory.source([*range(100)])).sink("out", memory.sink())
+    settings = config(tmp_path, rename={"times": "moments"}, allow_dropped=frozenset({"count"}))
+    await replayed(topology, settings, ReplayOf(start=1, to=2), out=shadow)
+    assert shadow.values == [*range(20, 40)]
 
 
 async def test_an_end_on_another_branch_is_an_error(tmp_path: Path) -> None:
