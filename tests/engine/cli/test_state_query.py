@@ -15,6 +15,7 @@ from tidegate.connectors import memory
 from tidegate.engine import RunConfig, Topology, start
 from tidegate.engine.cli.main import main
 from tidegate.engine.executor import InlineExecutor
+from tidegate.engine.testing import Pause, ScriptedSource
 from tidegate.operators import MapState, ProcessFunction, ValueState, agg, windows
 
 Run = Callable[..., tuple[int, str, str]]
@@ -104,6 +105,27 @@ def test_states_are_asked_in_sql(run: Run, location: Path) -> None:
         {"user": "bea", "at_ms": 58000, "pages": 4},
         {"user": "cid", "at_ms": 59000, "pages": 4},
     ]
+
+
+def test_a_savepoint_is_asked_by_its_name(run: Run, tmp_path: Path) -> None:
+    """Whatever format its files have."""
+    topology = Topology("totals")
+    source = ScriptedSource([1, 2, 3, 4, Pause()], bounded=False)
+    keyed = topology.source("in", source).key_by(lambda n: n % 2, name="by", key_type=int)
+    keyed.aggregate(name="sums", total=agg.sum()).sink("out", memory.sink())
+
+    async def take() -> None:
+        config = RunConfig(checkpoints=tmp_path, checkpoint_interval="1h", linger="0ms")
+        async with start(topology, config, executor=InlineExecutor()) as job:
+            await job.began.wait()
+            for _ in range(200):
+                await asyncio.sleep(0)
+            await job.stop("end")
+
+    asyncio.run(take())
+    sql = "SELECT key, total FROM sums.totals ORDER BY key"
+    found = json.loads(run("query", sql, tmp_path, "--checkpoint", "end", "--json")[1])
+    assert found == [{"key": 0, "total": 6}, {"key": 1, "total": 4}]
 
 
 def test_nothing_found_is_an_empty_table(run: Run, location: Path) -> None:
