@@ -33,7 +33,7 @@ def running_broker(name: str, *, one_core: bool = True) -> Iterator[Broker]:
         BenchmarkError: there is no Java, no Maven to fetch Kafka with, or no client library; says what to do.
     """
     from tidegate.engine.testing.kafka import LocalKafka
-    from tidegate.engine.testing.kafka_jars import KafkaUnavailableError
+    from tidegate.engine.testing.servers import ServerUnavailableError
 
     for module, package in _CLIENTS.items():
         if importlib.util.find_spec(module) is None:
@@ -42,7 +42,7 @@ def running_broker(name: str, *, one_core: bool = True) -> Iterator[Broker]:
     try:
         with bound_to(other_cores() if one_core else set()):
             kafka.__enter__()
-    except KafkaUnavailableError as error:
+    except ServerUnavailableError as error:
         raise BenchmarkError(f"{name}: {error}") from None
     with closing(kafka):
         pid = kafka.pid(0)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tidegate.engine.testing.kafka_jars import KafkaUnavailableError
+from tidegate.engine.testing.servers import ServerUnavailableError
 
 # Examples are derived from the test itself, so a failure on one machine is a failure on every machine. Two
 # cores shared by parallel test processes say nothing about a single example's time: no deadline.
@@ -132,5 +132,5 @@ def _start_broker(lock: Path) -> str:
         assert shell.stdout is not None
         servers = shell.stdout.readline().strip()
     if not servers:
-        raise KafkaUnavailableError(errors.read_text().strip())
+        raise ServerUnavailableError(errors.read_text().strip())
     return servers

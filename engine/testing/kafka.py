@@ -32,7 +32,7 @@ from typing import IO, Literal
 
 from ...operators.time import Duration, duration_ms
 from ..clock import SystemClock
-from .kafka_jars import KAFKA_VERSION, KafkaUnavailableError, class_archive, java_command, kafka_jars
+from .kafka_jars import KAFKA_VERSION, class_archive, java_command, kafka_jars
 from .kafka_properties import (
     BrokerAddresses,
     authentication_properties,
@@ -40,6 +40,7 @@ from .kafka_properties import (
     broker_properties,
 )
 from .ports import HOST, ensure_free, free_ports
+from .servers import ServerUnavailableError
 
 # Kills what the process that holds the other end of its input has started, when that process ends, however it ends.
 _REAPER = """
@@ -233,7 +234,7 @@ class LocalKafka:
 
         Raises:
             ValueError: it runs.
-            KafkaUnavailableError: it does not come up; with the end of its log.
+            ServerUnavailableError: it does not come up; with the end of its log.
         """
         it = self._brokers[broker]
         if it.process is not None:
@@ -257,7 +258,7 @@ class LocalKafka:
         codes = [process.wait() for process in formats]
         for broker, code in zip(self._brokers, codes, strict=True):
             if code:
-                raise KafkaUnavailableError(
+                raise ServerUnavailableError(
                     f"the storage of Kafka {self.version} cannot be formatted: look at the settings\n{broker.log_tail()}"
                 )
 
@@ -297,12 +298,12 @@ class LocalKafka:
         while not _live_brokers(broker.addresses.internal_port) >= set(expected):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(0.05)  # the wait between two questions ends early when the broker does
-                raise KafkaUnavailableError(
+                raise ServerUnavailableError(
                     f"broker {broker.number} of Kafka {self.version} ended with {code} while starting: "
                     f"look at the settings and at the end of its log\n{broker.log_tail()}"
                 )
             if self._clock.monotonic() > deadline:
-                raise KafkaUnavailableError(
+                raise ServerUnavailableError(
                     f"broker {broker.number} of Kafka {self.version} does not serve after {self._timeout_s:g} s: "
                     f"raise start_timeout, or look at the end of its log\n{broker.log_tail()}"
                 )
@@ -374,7 +375,7 @@ def main() -> None:
                 with arguments.while_locked.open() as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
                     arguments.while_locked.unlink()
-    except KafkaUnavailableError as error:
+    except ServerUnavailableError as error:
         parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         pass

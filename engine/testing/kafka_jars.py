@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from .servers import ServerUnavailableError, cache_folder, locked
 
 KAFKA_VERSION = "4.4.0"
 
@@ -32,25 +31,21 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 
-class KafkaUnavailableError(Exception):
-    """No broker can be had here. The message says why and what to do about it."""
-
-
 def java_command() -> str:
     """The `java` of JAVA_HOME, or else the one on the PATH.
 
     Raises:
-        KafkaUnavailableError: there is none, or it is older than Java 17.
+        ServerUnavailableError: there is none, or it is older than Java 17.
     """
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else None
     java = java or shutil.which("java")
     if java is None:
-        raise KafkaUnavailableError("Kafka needs Java: install a JRE of version 17 or newer, or set JAVA_HOME")
+        raise ServerUnavailableError("Kafka needs Java: install a JRE of version 17 or newer, or set JAVA_HOME")
     told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "(?:1\.)?(\d+)', told.stderr)
     if version is None or int(version[1]) < 17:
-        raise KafkaUnavailableError(
+        raise ServerUnavailableError(
             f"Kafka needs Java 17 or newer, {java} is {version[1] if version else 'of an unknown version'}: "
             "set JAVA_HOME to a newer one"
         )
@@ -64,14 +59,13 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
     fetches and the others wait for it. A folder that is there is whole.
 
     Raises:
-        KafkaUnavailableError: the jars are not in the cache, and Maven is missing or cannot fetch them.
+        ServerUnavailableError: the jars are not in the cache, and Maven is missing or cannot fetch them.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidegate" / "kafka"
+    cache = cache_folder("kafka")
     jars = cache / version
     if jars.is_dir():
         return jars
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f"{version}.lock"):
+    with locked(cache / f"{version}.lock"):
         if not jars.is_dir():
             _fetch(version, jars)
     return jars
@@ -87,17 +81,10 @@ def class_archive(version: str, java: str) -> Path:
     return kafka_jars(version) / f"{made_by}.jsa"
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _fetch(version: str, jars: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise KafkaUnavailableError(
+        raise ServerUnavailableError(
             f"Kafka {version} is not in {jars.parent} and Maven is not there to fetch it: install Maven (mvn)"
         )
     with tempfile.TemporaryDirectory(dir=jars.parent) as folder:
@@ -113,7 +100,7 @@ def _fetch(version: str, jars: Path) -> None:
         )
         if run.returncode or not list(fetched.glob("kafka_2.13-*.jar")):
             reasons = [line for line in run.stdout.splitlines() if line.startswith("[ERROR]")] or [run.stderr.strip()]
-            raise KafkaUnavailableError(
+            raise ServerUnavailableError(
                 f"Maven cannot fetch org.apache.kafka:kafka_2.13:{version}: {reasons[0]}; "
                 "check the version and that Maven reaches its repository"
             )

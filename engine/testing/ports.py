@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from .kafka_jars import KafkaUnavailableError
+from .servers import ServerUnavailableError
 
 HOST = "127.0.0.1"
 
@@ -21,7 +21,7 @@ def free_ports(count: int) -> list[int]:
     itself.
 
     Raises:
-        KafkaUnavailableError: there are not as many.
+        ServerUnavailableError: there are not as many.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:
@@ -32,7 +32,7 @@ def free_ports(count: int) -> list[int]:
                 ports.append(port)
             if len(ports) == count:
                 return ports
-    raise KafkaUnavailableError(f"there are no {count} free ports on {HOST}: end what holds them, or wait")
+    raise ServerUnavailableError(f"there are no {count} free ports on {HOST}: end what holds them, or wait")
 
 
 def _ports_to_try() -> Iterator[int]:
@@ -48,7 +48,7 @@ def ensure_free(port: int) -> None:
     """Check a port before a server is started on it.
 
     Raises:
-        KafkaUnavailableError: another process has it.
+        ServerUnavailableError: another process has it.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,6 +57,6 @@ def ensure_free(port: int) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise KafkaUnavailableError(
+            raise ServerUnavailableError(
                 f"port {port} on {HOST} is taken by another process: end it, or choose another port="
             ) from None

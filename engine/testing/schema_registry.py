@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import http.client
 import os
 import shutil
@@ -27,16 +26,14 @@ from types import TracebackType
 
 from ...operators.time import Duration, duration_ms
 from ..clock import SystemClock
-from .kafka_jars import KafkaUnavailableError, java_command
+from .kafka_jars import java_command
 from .ports import HOST, ensure_free, free_ports
+from .servers import Reaper, ServerUnavailableError, cache_folder, locked
 
 REGISTRY_VERSION = "3.0.9"
 """The newest that runs on Java 17."""
 
 _PATH = "/apis/ccompat/v7"
-
-# Kills the registry when the process that holds the other end of its input has ended without a word.
-_REAPER = 'read -r _ || { kill -9 "$1"; rm -rf "$2"; }'
 
 _JAVA_OPTIONS = (
     "-Xmx384m",
@@ -67,7 +64,7 @@ class LocalSchemaRegistry:
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-registry-"))
         self._log = self._folder / "registry.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._reaper: subprocess.Popen[bytes] | None = None
+        self._reaper: Reaper | None = None
 
     @property
     def url(self) -> str:
@@ -97,7 +94,7 @@ class LocalSchemaRegistry:
             self._process.wait()
             self._process = None
         if self._reaper is not None:
-            self._reaper.communicate(b"\n")
+            self._reaper.dismiss()
             self._reaper = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -122,13 +119,7 @@ class LocalSchemaRegistry:
                 env=environment,
                 start_new_session=True,  # an interrupt from the keyboard is for the test
             )
-        self._reaper = subprocess.Popen(
-            ["/bin/sh", "-c", _REAPER, "reaper", str(self._process.pid), str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._reaper = Reaper(self._process.pid, self._folder)
 
     def _wait_until_serving(self) -> None:
         process = self._process
@@ -137,9 +128,11 @@ class LocalSchemaRegistry:
         while not self._serves():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(0.1)  # the wait between two questions ends early when the registry does
-                raise KafkaUnavailableError(f"the schema registry ended with {code} while starting\n{self._log_tail()}")
+                raise ServerUnavailableError(
+                    f"the schema registry ended with {code} while starting\n{self._log_tail()}"
+                )
             if self._clock.monotonic() > deadline:
-                raise KafkaUnavailableError(
+                raise ServerUnavailableError(
                     f"the schema registry does not serve after {self._timeout_s:g} s: raise start_timeout, or look at the "
                     f"end of its log\n{self._log_tail()}"
                 )
@@ -166,15 +159,13 @@ def registry_archive(version: str = REGISTRY_VERSION) -> Path:
     one fetches and the others wait for it. A folder that is there is whole.
 
     Raises:
-        KafkaUnavailableError: it is not in the cache, and Maven is missing or cannot fetch it.
+        ServerUnavailableError: it is not in the cache, and Maven is missing or cannot fetch it.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidegate" / "schema-registry"
+    cache = cache_folder("schema-registry")
     archive = cache / version
     if archive.is_dir():
         return archive
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{version}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(cache / f"{version}.lock"):
         if not archive.is_dir():
             _fetch(version, archive)
     return archive
@@ -183,7 +174,7 @@ def registry_archive(version: str = REGISTRY_VERSION) -> Path:
 def _fetch(version: str, archive: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise KafkaUnavailableError(
+        raise ServerUnavailableError(
             f"the schema registry {version} is not in {archive.parent} and Maven is not there to fetch it: install Maven (mvn)"
         )
     artifact = f"io.apicurio:apicurio-registry-app:{version}:tar.gz:all"
@@ -202,7 +193,7 @@ def _fetch(version: str, archive: Path) -> None:
         )
         if run.returncode or not packed.is_file():
             reasons = [line for line in run.stdout.splitlines() if line.startswith("[ERROR]")] or [run.stderr.strip()]
-            raise KafkaUnavailableError(
+            raise ServerUnavailableError(
                 f"Maven cannot fetch {artifact}: {reasons[0]}; check that Maven reaches its repository"
             )
         shutil.unpack_archive(packed, unpacked, filter="data")
@@ -212,7 +203,7 @@ def _fetch(version: str, archive: Path) -> None:
 def _runner(archive: Path) -> Path:
     found = [*archive.glob("quarkus-run.jar"), *archive.glob("*-runner.jar")]
     if not found:
-        raise KafkaUnavailableError(f"{archive} has no schema registry in it: remove it, so that it is fetched again")
+        raise ServerUnavailableError(f"{archive} has no schema registry in it: remove it, so that it is fetched again")
     return found[0]
 
 
@@ -227,7 +218,7 @@ def main() -> None:
             print(registry.url, flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except KafkaUnavailableError as error:
+    except ServerUnavailableError as error:
         parser.exit(1, f"{error}\n")
 
 

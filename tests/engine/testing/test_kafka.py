@@ -22,7 +22,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from tidegate.engine.testing.kafka import LocalKafka
-from tidegate.engine.testing.kafka_jars import KafkaUnavailableError, class_archive, java_command, kafka_jars
+from tidegate.engine.testing.kafka_jars import class_archive, java_command, kafka_jars
+from tidegate.engine.testing.servers import ServerUnavailableError
 
 needs_kafka = pytest.mark.skipif(
     any(shutil.which(program) is None for program in ("java", "mvn")), reason="a local broker needs Java and Maven"
@@ -251,7 +252,7 @@ class TestErrors:
         """What to install."""
         monkeypatch.delenv("JAVA_HOME", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(KafkaUnavailableError, match="install a JRE of version 17 or newer"):
+        with pytest.raises(ServerUnavailableError, match="install a JRE of version 17 or newer"):
             java_command()
 
     def test_an_old_java(self, monkeypatch, tmp_path):
@@ -261,14 +262,14 @@ class TestErrors:
         java.chmod(0o755)
         monkeypatch.delenv("JAVA_HOME", raising=False)
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-        with pytest.raises(KafkaUnavailableError, match=f"{java} is 11: set JAVA_HOME"):
+        with pytest.raises(ServerUnavailableError, match=f"{java} is 11: set JAVA_HOME"):
             java_command()
 
     def test_no_maven(self, monkeypatch, tmp_path):
         """Where the jars were looked for."""
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        with pytest.raises(KafkaUnavailableError, match=f"is not in {tmp_path}/tidegate/kafka .* install Maven"):
+        with pytest.raises(ServerUnavailableError, match=f"is not in {tmp_path}/tidegate/kafka .* install Maven"):
             kafka_jars()
 
     @needs_kafka
@@ -276,14 +277,14 @@ class TestErrors:
     def test_a_port_that_is_taken(self, kafka):
         """Which one."""
         _, port = kafka.address(0)
-        with pytest.raises(KafkaUnavailableError, match=f"port {port} on 127.0.0.1 is taken"), LocalKafka(port=port):
+        with pytest.raises(ServerUnavailableError, match=f"port {port} on 127.0.0.1 is taken"), LocalKafka(port=port):
             pass
 
     @needs_kafka
     @pytest.mark.slow
     def test_a_setting_that_kafka_refuses(self):
         """Kafka's own words are in the error."""
-        with pytest.raises(KafkaUnavailableError, match=r"(?s)look at the settings.*log.retention.bytes"):
+        with pytest.raises(ServerUnavailableError, match=r"(?s)look at the settings.*log.retention.bytes"):
             with LocalKafka(settings={"log.retention.bytes": "much"}):
                 pass
 

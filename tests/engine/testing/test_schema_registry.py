@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from tidegate.connectors.formats.schema_registry import Schema, SchemaRegistry, SchemaRegistryError
-from tidegate.engine.testing.kafka_jars import KafkaUnavailableError
 from tidegate.engine.testing.schema_registry import LocalSchemaRegistry, registry_archive
+from tidegate.engine.testing.servers import ServerUnavailableError
 
 LONG = Schema("AVRO", '"long"')
 
@@ -68,7 +68,7 @@ def test_a_taken_port_is_said_so():
     """With the end of the registry's log."""
     with LocalSchemaRegistry() as local:
         port = int(local.url.split(":")[2].split("/")[0])
-        with pytest.raises(KafkaUnavailableError, match=f"port {port} "):
+        with pytest.raises(ServerUnavailableError, match=f"port {port} "):
             LocalSchemaRegistry(port=port).__enter__()
 
 
@@ -76,5 +76,5 @@ def test_without_maven_the_remedy_is_named(monkeypatch, tmp_path):
     """When the archive is not in the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(KafkaUnavailableError, match="install Maven"):
+    with pytest.raises(ServerUnavailableError, match="install Maven"):
         registry_archive()
