@@ -83,7 +83,7 @@ class StallingProxy:
         """Reset all connections, and new ones as they come, until `resume`. What was held back is lost."""
         self._is_cut = True
         for writer in list(self._open):
-            _reset(writer)
+            reset(writer)
         self._requests_flow.set()
         self._answers_flow.set()
 
@@ -104,11 +104,11 @@ class StallingProxy:
             try:
                 server_reader, server_writer = await asyncio.open_connection(*self.target)
             except OSError:
-                _reset(writer)  # a server that is down would have refused
+                reset(writer)  # a server that is down would have refused
                 return
             both.add(server_writer)
             if self._is_cut:
-                _reset(writer)
+                reset(writer)
                 return
             self._open |= both
             async with asyncio.TaskGroup() as group:
@@ -135,7 +135,7 @@ class StallingProxy:
             writer.close()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Close at once and tell the other end that data may be lost, as it is."""
     if not writer.transport.is_closing():
         connection = writer.get_extra_info("socket")
