@@ -28,7 +28,12 @@ $(VENV)/.dev: $(VENV)/.user
 demo: $(VENV)/.user  ## 336,776 flights through the engine, killed once half way, compared with Polars
 	$(BIN)/tidegate demo
 
-test: $(VENV)/.dev  ## every test but the long suites
+# Built before the tests, whose time is limited: it takes minutes the first time.
+.PHONY: object-store
+object-store: $(VENV)/.dev
+	-@$(BIN)/python -m tidegate.engine.testing.s3_server --build
+
+test: $(VENV)/.dev object-store  ## every test but the long suites
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
 lint: $(VENV)/.dev  ## ruff: lint and format
@@ -40,7 +45,7 @@ types: $(VENV)/.dev .types/tidegate  ## mypy --strict over the three packages
 
 check: test lint types  ## what must pass before a change lands
 
-crash: $(VENV)/.dev  ## the long crash suites: kill -9 at random instants, a crash at every await and I/O call
+crash: $(VENV)/.dev object-store  ## the long crash suites: kill -9 at random instants, a crash at every await and I/O call
 	$(BIN)/python -m pytest -n 2 -m long tests/guarantees --ignore tests/guarantees/simulate
 
 simulate: $(VENV)/.dev  ## 10,000 seeded histories of crashes, delays and failures in virtual time

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..operators.time import Duration, duration_ms
+from .checkpoint.store_options import StoreSettings, check_options
 from .errors import ConfigError
 from .restart import RestartStrategy, exponential, never
 
@@ -49,6 +50,15 @@ class RunConfig:
         checkpoint_interval: time from the start of one checkpoint to the start of the next.
         checkpoint_timeout: a checkpoint that takes longer is given up; the job goes on.
         checkpoint_min_pause: least time from the end of one checkpoint to the start of the next.
+        checkpoint_failure_limit: how many checkpoints in a row may fail before the job does, and is restarted; None for no
+            limit.
+        checkpoint_store: options of the object store that `checkpoints` names, such as `endpoint` and `region`. A value
+            `env:NAME` or `file:/path` is a reference to what stands there; credentials are only given so. What is not
+            set is taken from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+        store_request_timeout: for one request to an object store, its body included.
+        store_patience: how long a request to an object store is tried again before it has failed.
+        upload_concurrency: files of a checkpoint that are stored, or fetched, at the same time.
+        upload_rate: most bytes per second that go to an object store, as a size: `"50MB"`; None for no limit.
         retain: how many completed checkpoints are kept. Savepoints are kept for ever.
         job: the name under which checkpoints and metrics are kept; None for the topology's.
         parallelism: subtasks per operator, where the topology does not say.
@@ -56,6 +66,8 @@ class RunConfig:
             than the checkpoint was written with assigns every key to a key group anew, which reads all state.
         state_backend: `"rocksdb"`, or `"dict"`: all state in memory, for tests and small jobs.
         state_dir: working directory of the databases; None for a temporary one. It never needs to survive.
+        local_recovery: keep the files of the newest checkpoint in `state_dir` when the process ends, so that the next start
+            on this machine links them instead of fetching them from an object store.
         memory_budget: memory for state in front of the databases, for the whole job: bytes, or `"256MB"`,
             `"1GiB"`.
         restart: the restart strategy; None for `exponential()` with checkpoints and `never()` without.
@@ -88,12 +100,19 @@ class RunConfig:
     checkpoint_interval: Duration = "10s"
     checkpoint_timeout: Duration = "10m"
     checkpoint_min_pause: Duration = "0ms"
+    checkpoint_failure_limit: int | None = None
+    checkpoint_store: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    store_request_timeout: Duration = "30s"
+    store_patience: Duration = "1m"
+    upload_concurrency: int = 4
+    upload_rate: int | str | None = None
     retain: int = 3
     job: str | None = None
     parallelism: int = 1
     max_parallelism: int = 128
     state_backend: Literal["rocksdb", "dict"] = "rocksdb"
     state_dir: str | Path | None = None
+    local_recovery: bool = False
     memory_budget: int | str = "256MB"
     restart: RestartStrategy | None = None
     restore: int | str | None = "latest"
@@ -124,7 +143,10 @@ class RunConfig:
             raise ConfigError(
                 f"restore = {self.restore!r} needs a place to restore from: set checkpoints, or restore_from"
             )
+        if self.local_recovery and self.state_dir is None:
+            raise ConfigError("local_recovery = True needs a place that survives the process: set state_dir")
         object.__setattr__(self, "allow_dropped", frozenset(self.allow_dropped))
+        object.__setattr__(self, "checkpoint_store", dict(self.checkpoint_store))
         object.__setattr__(self, "rename", dict(self.rename))
 
     @property
@@ -138,6 +160,16 @@ class RunConfig:
     @property
     def checkpoint_min_pause_ms(self) -> int:
         return duration_ms(self.checkpoint_min_pause)
+
+    @property
+    def store_settings(self) -> StoreSettings:
+        """How the object store is spoken to."""
+        timeout_ms, patience_ms = duration_ms(self.store_request_timeout), duration_ms(self.store_patience)
+        return StoreSettings(self.checkpoint_store, timeout_ms / 1000, patience_ms / 1000)
+
+    @property
+    def upload_rate_bytes(self) -> int | None:
+        return None if self.upload_rate is None else parse_size(self.upload_rate)
 
     @property
     def report_interval_ms(self) -> int:
@@ -175,6 +207,8 @@ def check_setting(name: str, value: Any) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = …" for name in value) + "}"  # a value may be a credential
     return repr(str(value)) if isinstance(value, Path) else repr(value)
 
 
@@ -231,11 +265,22 @@ def _backend(value: Any) -> str | None:
     return None if value in ("rocksdb", "dict") else 'must be "rocksdb" or "dict"'
 
 
-def _size(value: Any) -> str | None:
-    try:
-        return None if parse_size(value) >= 1 << 20 else 'must be at least "1MiB"'
-    except ValueError:
-        return 'write a size such as "256MB" or "1GiB", or a number of bytes'
+def _size(least: str, optional: bool = False) -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        if value is None and optional:
+            return None
+        try:
+            return None if parse_size(value) >= parse_size(least) else f'must be at least "{least}"'
+        except ValueError:
+            return 'write a size such as "256MB" or "1GiB", or a number of bytes'
+
+    return check
+
+
+def _options(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return "must be a table of options, such as endpoint and region"
+    return check_options(value)
 
 
 def _strategy(value: Any) -> str | None:
@@ -286,13 +331,20 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "checkpoint_interval": _duration(1),
     "checkpoint_timeout": _duration(1),
     "checkpoint_min_pause": _duration(0),
+    "checkpoint_failure_limit": _whole(0, optional=True),
+    "checkpoint_store": _options,
+    "store_request_timeout": _duration(1),
+    "store_patience": _duration(0),
+    "upload_concurrency": _whole(1, 64),
+    "upload_rate": _size("64KiB", optional=True),
     "retain": _whole(1),
     "job": _job,
     "parallelism": _whole(1),
     "max_parallelism": _whole(1, 32768),
     "state_backend": _backend,
     "state_dir": _directory,
-    "memory_budget": _size,
+    "local_recovery": _yes_or_no,
+    "memory_budget": _size("1MiB"),
     "restart": _strategy,
     "restore": _restore,
     "restore_from": _location,

@@ -41,6 +41,8 @@ _WHOLE: Final = frozenset(
         "max_batch",
         "commit_retry_limit",
         "stop_after_records",
+        "checkpoint_failure_limit",
+        "upload_concurrency",
     )
 )
 
@@ -198,6 +200,15 @@ def _yes_or_no(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def _options(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError('write "endpoint=https://…,region=…"')  # without what was given: it may be a credential
+    return {name.strip(): option.strip() for name, _, option in pairs}
+
+
 def _restart(value: Any) -> Any:
     return parse_restart(value) if isinstance(value, str | dict) else value
 
@@ -205,6 +216,9 @@ def _restart(value: Any) -> Any:
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_WHOLE, _whole),
     "memory_budget": _whole,
+    "upload_rate": _whole,
+    "checkpoint_store": _options,
+    "local_recovery": _yes_or_no,
     "restore": _whole,
     "allow_dropped": _names,
     "rename": _renames,
@@ -220,9 +234,11 @@ _OPTIONAL: Final = frozenset(
         "restore",
         "restore_from",
         "metrics_port",
+        "checkpoint_failure_limit",
         "commit_retry_limit",
         "stop_after_records",
         "until_ms",
+        "upload_rate",
     )
 )
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -16,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ..operators.state import KeyedTableState, ListState, MapState, ReducingState, ValueState, WindowTableState
 from .clock import Clock, SystemClock
 from .config import RunConfig
-from .errors import CheckpointError, JobError
+from .errors import CheckpointError
 from .executor import Executor, ThreadExecutor
 from .live_state import LiveMaps, LiveValues, LiveWindows, live_state, not_running
 from .metrics.measures import JobMeasures
@@ -26,6 +23,7 @@ from .runtime.pace import RecordBudget
 from .topology import Topology
 from .validation import validate
 from .waiting import why_waiting
+from .working_directory import WorkingDirectory
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -103,7 +101,8 @@ class Job:
         self.status = JobStatus.CREATED
         self.clock: Clock = clock or SystemClock()
         self._own_executor = executor is None
-        self._executor: Executor = executor or ThreadExecutor()
+        # The threads beside those that store and fetch files are for everybody else.
+        self._executor: Executor = executor or ThreadExecutor(config.upload_concurrency + 2)
         self._on_event = on_event
         self._attempt: Attempt | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -286,11 +285,13 @@ class Job:
         failures: list[Failure] = []
         failed_at: float | None = None
         storage = open_storage(self.config, self.name, self._executor, self.clock, self._store)
-        folder: Path | None = None
+        working: WorkingDirectory | None = None
         try:
             if storage is not None:
                 await storage.lock()
-            folder = await self._executor.run(_working_directory, self.config, self.name)
+            working = await self._executor.run(WorkingDirectory, self.config, self.name)
+            if storage is not None:
+                storage.keep_copies(working.copies)
             while True:
                 self.status = JobStatus.STARTING
                 attempt = Attempt(
@@ -298,7 +299,7 @@ class Job:
                     self.config,
                     self.name,
                     storage,
-                    folder / f"attempt-{len(failures) + 1}",
+                    working.path / f"attempt-{len(failures) + 1}",
                     number=len(failures) + 1,
                     clock=self.clock,
                     executor=self._executor,
@@ -345,8 +346,8 @@ class Job:
                     await asyncio.shield(attempt.clean_up())
         finally:
             try:
-                if folder is not None:
-                    await asyncio.shield(self._executor.run(_remove, folder))
+                if working is not None:
+                    await asyncio.shield(self._executor.run(working.remove))
             finally:
                 if storage is not None:
                     storage.unlock()
@@ -369,7 +370,8 @@ def start(
         executor: where blocking work runs; a pool of the job's own when None.
         on_event: called with (name, facts) when something worth telling happens: `job_running`,
             `checkpoint_completed`, `checkpoint_failed`, `job_restarting`, `commit_retried`,
-            `checkpoint_passed_over`, `job_ended`.
+            `checkpoint_passed_over`, `state_restoring`, `state_restored`, `orphans_swept`, `retention_failed`,
+            `job_ended`.
 
     Raises:
         TopologyError: the topology is wrong; lists everything found.
@@ -383,27 +385,3 @@ def root_cause(error: BaseException) -> BaseException:
         inner = [e for e in error.exceptions if not isinstance(e, asyncio.CancelledError)]
         error = (inner or list(error.exceptions))[0]
     return error
-
-
-def _working_directory(config: RunConfig, job: str) -> Path:
-    """A folder for this run's databases. Beside local checkpoints, so that files can be linked instead of
-    copied, and the next run finds and clears what a killed one left; else a temporary one. Blocking."""
-    location = None if config.checkpoints is None else str(config.checkpoints).removeprefix("file://")
-    try:
-        if config.state_dir is None and location is not None and "://" not in location:
-            folder = Path(location) / job / "work"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            return folder
-        if config.state_dir is not None:
-            Path(config.state_dir).mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"tidegate-{job}-", dir=config.state_dir))
-    except OSError as error:
-        raise JobError(
-            f"cannot make a working directory in {error.filename}: {error.strerror}; set RunConfig(state_dir=...) "
-            "to a folder that can be written"
-        ) from error
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

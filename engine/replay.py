@@ -172,14 +172,14 @@ async def plan_replay(
         ConfigError: there is no place to read checkpoints from, or the ends do not fit the topology.
         CheckpointError: there is no such checkpoint, it is damaged, or the end comes before the start.
     """
-    from .checkpoint.storage import CheckpointStorage
+    from .runtime.recovery import storage_at
 
     if config.checkpoints is None:
         raise ConfigError("a replay needs the checkpoints of the job: set checkpoints (--checkpoints DIR)")
     job = config.job or topology.name
     used = ThreadExecutor() if executor is None else executor
     try:
-        storage = CheckpointStorage(config.checkpoints, job, used, clock or SystemClock())
+        storage = storage_at(config.checkpoints, config, job, used, clock or SystemClock())
         start = None if of.start is None else _as_named_now(await _manifest(storage, of.start), topology, config)
         to = None if of.to is None else _as_named_now(await _manifest(storage, of.to), topology, config)
     finally:

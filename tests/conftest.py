@@ -1,4 +1,5 @@
-"""What all tests share: how hypothesis works, and a real broker for the Kafka tests, the first of these that there is:
+"""What all tests share: how hypothesis works, a real object store, and a real broker for the Kafka tests, the first of these
+that there is:
 
 1. `TIDEGATE_KAFKA=host:port` names one.
 2. A Docker engine answers: a container, one for each test process.
@@ -8,6 +9,9 @@
 
 Otherwise the tests are skipped with the reason. Where `java` and `mvn` are on the PATH they are never skipped: a broker that
 does not come up is then an error of each test, so that no run passes because its broker was broken.
+
+The object store is the testing kit's, one for each test process. It needs Go once, to be built; where there is no Go the tests
+are skipped.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tidegate.engine.checkpoint.store_options import StoreSettings
+from tidegate.engine.testing.s3_server import LocalS3, gateway_is_built
 from tidegate.engine.testing.servers import ServerUnavailableError
 
 # Examples are derived from the test itself, so a failure on one machine is a failure on every machine. Two
@@ -53,6 +59,28 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         # Each process of a parallel run has a folder of its own below that of the run.
         with _shared_broker(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as servers:
             yield servers
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[LocalS3]:
+    """A real object store, shared by all tests of a process: use prefixes of your own."""
+    if shutil.which("go") is None and not gateway_is_built():
+        pytest.skip("no object store: it is not built, and there is no Go (go) to build it with")
+    with LocalS3() as store:
+        yield store
+
+
+@pytest.fixture
+def s3_settings(s3: LocalS3) -> StoreSettings:
+    """How that store is spoken to by tests: with little patience."""
+    return StoreSettings(s3.options, request_timeout_s=10, patience_s=2)
+
+
+@pytest.fixture
+def s3_url(s3: LocalS3, request: pytest.FixtureRequest) -> str:
+    """A prefix of the store that no other test uses."""
+    test = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name)[:60].strip("-")
+    return s3.url(f"{test}-{secrets.token_hex(4)}")
 
 
 @pytest.fixture

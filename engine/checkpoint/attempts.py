@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, Final
 
 import msgspec
@@ -21,12 +22,14 @@ class AttemptRecord(msgspec.Struct, frozen=True):
         last_checkpoint_id: the highest checkpoint id there was then, 0 for none: an id is not used twice even
             when manifests get lost, and their loss is noticed.
         info: what the starter says about itself (`host`, `pid`…); JSON values only.
+        token: tells this start from any other that writes the same about itself.
     """
 
     attempt: int
     started_at_ms: int
     last_checkpoint_id: int
     info: dict[str, Any] = {}
+    token: str = ""
 
     @property
     def who(self) -> str:
@@ -42,15 +45,20 @@ class Attempts:
         self._blobs = blobs
         self._job = job
 
-    def claim(self, now_ms: int, last_checkpoint_id: int, info: dict[str, Any]) -> AttemptRecord:
-        """Take the next number. Two that claim at the same time get different ones.
+    def claim(self, now_ms: int, last_checkpoint_id: int, info: dict[str, Any], *, above: int = 0) -> AttemptRecord:
+        """Take the next number. Two that claim at the same time get different ones, also where a listing shows late
+        what is there.
+
+        Args:
+            above: a number that was used, as checkpoints tell where records are lost.
 
         Raises:
             CheckpointError: the storage refuses.
         """
+        attempt, token = above, secrets.token_hex(8)
         while True:
-            attempt = max(self._numbers(), default=0) + 1
-            record = AttemptRecord(attempt, now_ms, last_checkpoint_id, info)
+            attempt = max([*self._numbers(), attempt]) + 1
+            record = AttemptRecord(attempt, now_ms, last_checkpoint_id, info, token)
             try:
                 self._blobs.put(self._path(attempt), msgspec.json.encode(record) + b"\n", create=True)
             except BlobExistsError:

@@ -3,35 +3,22 @@ executor."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
+from .local_files import LocalFiles
+from .object_store import is_missing_object, open_store, refusal
+from .objects import Objects, Pace
+from .store_options import StoreSettings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-STAGING: Final = "staging"
 _CHUNK_BYTES: Final = 1 << 20
-_serials: Final = count()
-_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
-_REMEDIES: Final = {
-    errno.ENOSPC: "the disk is full; free some space, or keep fewer checkpoints",
-    errno.EDQUOT: "the disk quota is used up; raise it, or keep fewer checkpoints",
-    errno.EFBIG: "the file is larger than this process or file system may write; raise the limit (ulimit -f)",
-    errno.EROFS: "the file system is read-only; make it writable or use another directory",
-    errno.EACCES: "permission denied; make it writable for this user or use another directory",
-    errno.EPERM: "not permitted; make it writable for this user or use another directory",
-    errno.ENOTDIR: "a part of the path is a file; use another directory",
-}
 
 
 class BlobExistsError(Exception):
@@ -48,35 +35,32 @@ class Blob:
 
 
 class Blobs:
-    """Reads and writes whole files, never parts: what stands under a name was written completely.
+    """Reads and writes whole files: what stands under a name was written completely.
 
-    On a local directory a file is written under another name, synchronised to the disk, renamed, and its
-    folder is
-    synchronised: after a power cut it is there completely or not at all. Object stores do so by themselves.
+    Nothing is assumed of a listing but that it shows, some time, what was written: names that matter are created
+    conditionally and read by name.
 
     Args:
         location: a local path, or a URL: `file://`, `memory://`, `s3://bucket/prefix`, `gs://`, `az://`….
-        store: an obstore store to use in place of one made from `location`: for settings that a URL does not
-            hold, and to share one `memory://` store.
+        store: an obstore store to use in place of one made from `location`: to share one `memory://` store.
+        settings: how an object store is spoken to.
 
     Raises:
-        ConfigError: the location is not a path or URL that is known.
+        ConfigError: the location is not a path or URL that is known, or a setting means nothing there.
     """
 
-    def __init__(self, location: str | Path, store: ObjectStore | None = None) -> None:
-        text = str(location)
-        self.location = text
-        self._store = store
+    def __init__(
+        self, location: str | Path, store: ObjectStore | None = None, settings: StoreSettings | None = None
+    ) -> None:
+        self.location = str(location)
         self.root: Path | None = None
+        if store is None and "://" in self.location.removeprefix("file://"):
+            store = open_store(self.location, settings or StoreSettings())
         if store is None:
-            if text.startswith("file://"):
-                self.root = Path(text.removeprefix("file://"))
-            elif "://" not in text:
-                self.root = Path(location)
-            else:
-                self._store = _from_url(text)
-        if self.root is not None:
-            self.root = self.root.absolute()
+            self.root = Path(self.location.removeprefix("file://")).absolute()
+            self._store: LocalFiles | Objects = LocalFiles(self.root)
+        else:
+            self._store = Objects(store)
 
     def address(self, path: str) -> str:
         """Where a file is, as people write it."""
@@ -86,27 +70,67 @@ class Blobs:
         """Whether the root is there; an object store's always is."""
         return self.root is None or self.root.is_dir()
 
+    # Writing --------------------------------------------------------------------------------------------
+
     def put(self, path: str, data: bytes, *, create: bool = False) -> None:
         """Write a file; with `create` only if there is none of that name.
 
+        An object store's answer can get lost after the file was created, so one that is there with just these
+        bytes is ours: write what tells writers apart.
+
         Raises:
-            BlobExistsError: there is one, and `create` is set. Of several writers exactly one does not get
-                this.
+            BlobExistsError: there is another one, and `create` is set. Of several writers of different bytes exactly
+                one does not get this.
             CheckpointError: the store refuses; names the file and the remedy.
         """
-        self._put(path, data, create)
+        try:
+            if not create:
+                self._store.put(path, data)
+                return
+            is_ours = self._store.create(path, data)
+        except Exception as error:
+            raise self._refused("write", path, error) from error
+        if not is_ours:
+            raise BlobExistsError(path)
 
-    def put_file(self, path: str, source: Path) -> None:
-        """Write a file with the content of `source`, replacing what is there. Errors as `put`."""
-        self._put(path, source, False)
+    def put_file(self, path: str, source: Path, pace: Pace | None = None) -> None:
+        """Write a file with the content of `source`, replacing what is there. Errors as `put`.
+
+        Args:
+            pace: how fast it may be sent to an object store.
+        """
+        try:
+            self._store.send(path, source, pace)
+        except Exception as error:
+            raise self._refused("write", path, error) from error
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files, durably; those that are gone already do not matter."""
+        if not paths:
+            return
+        try:
+            self._store.delete(paths)
+        except Exception as error:
+            where = paths[0] if len(paths) == 1 else paths[0].split("/", 1)[0]
+            raise self._refused("delete", where, error) from error
+
+    def delete_folder(self, path: str) -> None:
+        """Remove an empty folder, which only a local directory has; one that is not empty stays."""
+        if self.root is not None:
+            try:
+                (self.root / path).rmdir()
+            except OSError:
+                return
+
+    # Reading --------------------------------------------------------------------------------------------
 
     def get(self, path: str) -> bytes | None:
         """A file's content; None when there is none."""
         try:
-            if self.root is not None:
-                return (self.root / path).read_bytes()
-            return bytes(self._open_store(make=False).get(path).bytes())
-        except FileNotFoundError:
+            return self._store.get(path)
+        except FileNotFoundError as error:
+            if not is_missing_object(error):
+                raise self._refused("read", path, error) from error
             return None
         except Exception as error:
             raise self._refused("read", path, error) from error
@@ -123,12 +147,35 @@ class Blobs:
                     size += len(chunk)
                     out.write(chunk)
         except FileNotFoundError as error:
-            if target is not None and not target.parent.is_dir():
+            if (target is not None and not target.parent.is_dir()) or not is_missing_object(error):
                 raise self._refused("copy", path, error) from error
             return None
         except Exception as error:
             raise self._refused("read", path, error) from error
         return size, hasher.hexdigest()
+
+    def fetch_range(self, path: str, start: int, end: int, target: Path) -> int | None:
+        """Write the bytes from `start` to before `end` of an object into `target` at the same place; the size of the
+        whole object, None when there is none. The file is there already. Object stores only.
+
+        Raises:
+            CheckpointError: the store refuses, or the file cannot be written.
+        """
+        assert isinstance(self._store, Objects)
+        size = None
+        try:
+            with target.open("r+b", buffering=0) as file:
+                file.seek(start)
+                for total, chunk in self._store.stream(path, start, end):
+                    file.write(chunk)
+                    size = total
+        except FileNotFoundError as error:
+            if not target.parent.is_dir() or not is_missing_object(error):
+                raise self._refused("read", path, error) from error
+            return None
+        except Exception as error:
+            raise self._refused("read", path, error) from error
+        return size
 
     def list(self, prefix: str) -> Sequence[Blob]:
         """All files below a folder, in no order."""
@@ -137,10 +184,12 @@ class Blobs:
         try:
             return [
                 Blob(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
-                for page in self._open_store(make=False).list(prefix)
+                for page in self._store.listing.list(prefix)
                 for found in page
             ]
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not is_missing_object(error):
+                raise self._refused("list", prefix, error) from error
             return []
         except Exception as error:
             raise self._refused("list", prefix, error) from error
@@ -150,112 +199,27 @@ class Blobs:
         if not self.exists():
             return []
         try:
-            found = self._open_store(make=False).list_with_delimiter(prefix or None)
+            found = self._store.listing.list_with_delimiter(prefix or None)
         except Exception as error:
             raise self._refused("list", prefix, error) from error
         return sorted(path.rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
-    def delete(self, paths: Sequence[str]) -> None:
-        """Delete files, durably; those that are gone already do not matter."""
-        for path in paths:
-            try:
-                self._open_store(make=False).delete(path)
-            except FileNotFoundError:
-                continue
-            except Exception as error:
-                raise self._refused("delete", path, error) from error
-        if self.root is not None:
-            for folder in {(self.root / path).parent for path in paths}:
-                _sync_folder(folder)
+    def local_path(self, path: str) -> Path | None:
+        """Where a file lies on this machine; None in an object store."""
+        return None if self.root is None else self.root / path
 
-    def delete_folder(self, path: str) -> None:
-        """Remove an empty folder, which only a local directory has; one that is not empty stays."""
-        if self.root is not None:
-            try:
-                (self.root / path).rmdir()
-            except OSError:
-                return
-
-    def _put(self, path: str, content: bytes | Path, create: bool) -> None:
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        try:
-            store = self._open_store(make=True)
-            if self.root is None:
-                store.put(
-                    path,
-                    content,
-                    mode="create" if create else "overwrite",
-                    use_multipart=False if create else None,
-                )
-                return
-            staged = self._stage(self.root, f"{path.split('/', 1)[0]}/{STAGING}", content)
-            try:
-                if (self.root / staged).stat().st_size == 0:
-                    store.put(staged, content)
-                _sync_file(self.root / staged)
-                fresh = _missing_folders(self.root, (self.root / path).parent)
-                store.rename(staged, path, overwrite=not create)
-            finally:
-                # After a failure, and when it was a link to the very file it should replace.
-                with suppress(OSError):
-                    (self.root / staged).unlink(missing_ok=True)
-            try:
-                for folder in (*fresh, (self.root / path).parent):
-                    _sync_folder(folder)
-            except OSError:
-                # What was replaced may be named by an older manifest: only what is new is taken back.
-                if create:
-                    (self.root / path).unlink(missing_ok=True)
-                raise
-        except (AlreadyExistsError, PreconditionError) as error:
-            raise BlobExistsError(path) from error
-        except Exception as error:
-            raise self._refused("write", path, error) from error
-
-    def _stage(self, root: Path, folder: str, content: bytes | Path) -> str:
-        """A name in the staging folder that is nobody else's: a link to the content, or still empty.
-
-        A link shares the content instead of copying it, where both lie in one file system. A snapshot's files
-        are never written again, so the stored one cannot change with the other.
-        """
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        while True:
-            staged = f"{folder}/{os.getpid()}-{next(_serials)}"
-            try:
-                if isinstance(content, Path) and _link(content, root / staged):
-                    return staged
-                (root / staged).touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            return staged
+    # ----------------------------------------------------------------------------------------------------
 
     def _chunks(self, path: str) -> Iterator[Any]:
-        if self.root is None:
-            yield from self._open_store(make=False).get(path).stream(min_chunk_size=_CHUNK_BYTES)
+        if isinstance(self._store, Objects):
+            yield from (chunk for _, chunk in self._store.stream(path))
             return
-        # Reading through the store's stream costs seven times as much as reading the file.
-        with (self.root / path).open("rb", buffering=0) as file:
+        with self._store.open(path) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
 
-    def _open_store(self, *, make: bool) -> ObjectStore:
-        if self._store is None:
-            from obstore.store import LocalStore
-
-            assert self.root is not None
-            self._store = LocalStore(self.root, mkdir=make)
-        return self._store
-
     def _refused(self, what: str, path: str, error: Exception) -> CheckpointError:
-        if isinstance(error, CheckpointError):
-            return error
-        code = error.errno if isinstance(error, OSError) else None
-        if code is None:
-            found = _OS_ERROR.search(str(error))
-            code = None if found is None else int(found[1])
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        return CheckpointError(f"cannot {what} {self.address(path)}: {_REMEDIES.get(code or 0, first_line)}")
+        return refusal(what, self.address(path), error)
 
 
 class _Target:
@@ -279,51 +243,3 @@ class _Target:
             self._file.close()
             if kind is not None:
                 self._path.unlink(missing_ok=True)
-
-
-def _from_url(url: str) -> ObjectStore:
-    from obstore.exceptions import BaseError
-    from obstore.store import from_url
-
-    try:
-        return from_url(url)
-    except (BaseError, ValueError) as error:
-        raise ConfigError(
-            f"checkpoints cannot be kept at {url!r}: {str(error).splitlines()[0]}; give a directory, or a URL "
-            'such as "s3://bucket/prefix", "gs://…", "az://…" or "memory://"'
-        ) from error
-
-
-def _link(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
-def _missing_folders(root: Path, folder: Path) -> list[Path]:
-    """The folders that will get a new folder inside when `folder` is made: their entries must reach the disk
-    too."""
-    parents = []
-    while folder != root and not folder.is_dir():
-        folder = folder.parent
-        parents.append(folder)
-    return parents
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    try:
-        _sync_file(path)
-    except FileNotFoundError:
-        return

@@ -115,7 +115,10 @@ class CheckpointCoordinator:
         self._over = False
         self._last_triggered = 0.0
         self._last_ended: float | None = None
+        self._failures_in_a_row = 0
         self.completed = 0
+        self.first_completed = asyncio.Event()
+        """Set with the first checkpoint that is complete."""
 
     def attach(self, workers: Workers) -> None:
         """The workers of the attempt, before `drive`."""
@@ -158,7 +161,7 @@ class CheckpointCoordinator:
         Raises:
             FencedError: another process has taken over.
             CommitError: a sink could not commit.
-            CheckpointError: the last checkpoint could not be written.
+            CheckpointError: the last checkpoint could not be written, or more failed in a row than may.
         """
         assert self._workers is not None
         self._last_triggered = self._clock.monotonic()
@@ -261,18 +264,20 @@ class CheckpointCoordinator:
             if current.request.kind == "savepoint":
                 state, uploaded_bytes = await self._store_portable(self._storage, current, files)
             else:
-                state, uploaded_bytes = await self._store_native(self._storage, files)
+                state, uploaded_bytes = await self._store_native(self._storage, current, files)
             current.stored += state.files
             current.uploaded_bytes += uploaded_bytes
             current.states.setdefault(state.snapshot.operator_id, []).append(state)
             if current is not self._round:
                 self._storage.release(state.files)
 
-    async def _store_native(self, storage: CheckpointStorage, files: SnapshotFiles) -> tuple[SubtaskState, int]:
+    async def _store_native(
+        self, storage: CheckpointStorage, current: _Round, files: SnapshotFiles
+    ) -> tuple[SubtaskState, int]:
         snapshot = files.snapshot
         known = self._known.setdefault((snapshot.operator_id, snapshot.subtask), {})
         before = set(known.values())
-        entries = await storage.store_files(files, known)
+        entries = await storage.store_files(files, known, lambda: current is self._round)
         uploaded_bytes = sum(entry.size for entry in entries if entry.sha256 not in before)
         return SubtaskState(snapshot, tuple(entries)), uploaded_bytes
 
@@ -287,7 +292,7 @@ class CheckpointCoordinator:
                 portable = await self._executor.run(
                     write_portable, files, folder, max_parallelism, lambda: current is not self._round
                 )
-            entries = await storage.store_files(portable, {})
+            entries = await storage.store_files(portable, {}, lambda: current is self._round)
         finally:
             await self._executor.run(_remove_tree, folder)
         return SubtaskState(portable.snapshot, tuple(entries)), sum(entry.size for entry in entries)
@@ -328,6 +333,7 @@ class CheckpointCoordinator:
                 return
         self._prepared = [entry for entry in self._prepared if entry[0] > checkpoint_id]
         self.completed += 1
+        self._failures_in_a_row = 0
         for sink, found in committables.items():
             await self._committer.commit(sink, found)
         now = self._clock.monotonic()
@@ -346,6 +352,7 @@ class CheckpointCoordinator:
             self._over = True
         if self._storage is not None:
             await self._retain(checkpoint_id)
+        self.first_completed.set()
 
     async def _retain(self, checkpoint_id: int) -> None:
         assert self._storage is not None
@@ -394,6 +401,14 @@ class CheckpointCoordinator:
             self._final_failures += 1
             if self._final_failures >= _FINAL_TRIES:
                 raise error
+        elif current.request.kind == "checkpoint":  # a savepoint is asked for again by whoever wants it
+            self._failures_in_a_row += 1
+            limit = self._config.checkpoint_failure_limit
+            if limit is not None and self._failures_in_a_row > limit:
+                raise CheckpointError(
+                    f"{self._failures_in_a_row} checkpoints in a row have failed, and checkpoint_failure_limit is {limit}; "
+                    f"the last one: {error}"
+                )
 
     def _end_round(self, current: _Round) -> None:
         if self._round is current:
@@ -402,12 +417,12 @@ class CheckpointCoordinator:
         self._woken.set()
 
     def _give_up(self, reason: str) -> None:
-        """The attempt ends: nobody must wait for ever."""
+        """The attempt ends: nobody must wait for ever, and what is being stored is no longer wanted."""
         self._tracker.abort_all(reason)
-        if self._storage is not None and self._round is not None:
-            self._storage.release(self._round.stored)
-        waiting = [*self._requests, *([self._round.request] if self._round is not None else [])]
-        self._round = None
+        current, self._round = self._round, None
+        if self._storage is not None and current is not None:
+            self._storage.release(current.stored)
+        waiting = [*self._requests, *([current.request] if current is not None else [])]
         for request in waiting:
             if request.done is not None and not request.done.done():
                 request.done.set_exception(CheckpointError(f"the checkpoint was given up: {reason}"))

@@ -84,7 +84,8 @@ def choose_restore(
 ) -> RestoreDecision:
     """Which checkpoint to start from.
 
-    `"latest"` is the newest of checkpoints and savepoints that is whole. It never turns into a start from
+    `"latest"` is the newest of checkpoints and savepoints that is whole, but for those that an attempt wrote after a
+    newer one had taken over. It never turns into a start from
     nothing while there is, or was, anything to restore: output would be written twice. Called again with one
     more entry in `problems_by_id` each time a choice turns out to be damaged on reading its files.
 
@@ -104,7 +105,7 @@ def choose_restore(
     for info in sorted(infos, key=lambda info: (info.checkpoint_id is None, info.checkpoint_id or 0), reverse=True):
         if info.manifest is None and not info.damaged:
             return Refuse(f"{info.title} cannot be read: {info.path}: {info.problem}")
-        damage = _damage(info, problems)
+        damage = _damage(info, problems) or _overtaken(info, infos)
         if damage is None:
             assert info.manifest is not None
             return Restore(info.manifest, tuple(passed_over))
@@ -144,6 +145,22 @@ def _damage(info: CheckpointInfo, problems: Mapping[int, Sequence[str]]) -> str 
         return f"{info.title}: {info.path}: {info.problem}"
     found = problems.get(info.manifest.checkpoint_id)
     return f"{info.title}: {'; '.join(found)}" if found else None
+
+
+def _overtaken(info: CheckpointInfo, infos: Sequence[CheckpointInfo]) -> str | None:
+    """Whether an attempt wrote a checkpoint that a newer attempt, which had begun before it was there, knows nothing of."""
+    assert info.manifest is not None
+    manifest = info.manifest
+    by = [
+        other.manifest.attempt
+        for other in infos
+        if other.manifest is not None
+        and other.manifest.checkpoint_id < manifest.checkpoint_id
+        and other.manifest.attempt > manifest.attempt
+    ]
+    if not by:
+        return None
+    return f"{info.title}: {info.path}: attempt {manifest.attempt} wrote it after attempt {max(by)} had taken over"
 
 
 # What to delete -----------------------------------------------------------------------------------------

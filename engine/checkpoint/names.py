@@ -11,6 +11,7 @@ from ..executor import Executor
 from .attempts import ATTEMPTS
 from .blobs import Blobs
 from .listing import CHECKPOINTS, SAVEPOINTS
+from .store_options import StoreSettings
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _JOB_FOLDERS: Final = frozenset({CHECKPOINTS, SAVEPOINTS, ATTEMPTS})
@@ -41,14 +42,14 @@ def check_savepoint_name(name: str) -> None:
         )
 
 
-async def list_jobs(location: str | Path, executor: Executor) -> list[str]:
+async def list_jobs(location: str | Path, executor: Executor, settings: StoreSettings | None = None) -> list[str]:
     """The jobs that have been started in a location, sorted.
 
     Raises:
         CheckpointError: it is not there or cannot be read.
         ConfigError: the location cannot be used.
     """
-    blobs = Blobs(location)
+    blobs = Blobs(location, settings=settings)
     if not await executor.run(blobs.exists):
         raise CheckpointError(f"there is no checkpoint directory {blobs.location}")
     folders = await executor.run(blobs.folders)

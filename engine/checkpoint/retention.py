@@ -59,10 +59,15 @@ async def sweep(storage: CheckpointStorage, grace_ms: int) -> tuple[str, ...]:
         CheckpointError: the storage refuses.
     """
     await storage.clear_leftovers(grace_ms)
+    # The long listing comes first and locks nobody out: what is named later was there to be named.
+    old = await storage.unnamed_contents((), grace_ms)
+    if not old:
+        return ()
     async with storage.manifests_lock:
         infos = await storage.list()
         if any(info.manifest is None for info in infos):
             return ()
-        unnamed = await storage.unnamed_contents(named_contents(infos), grace_ms)
+        keep = named_contents(infos) | storage.pinned
+        unnamed = [sha256 for sha256 in old if sha256 not in keep]
         await storage.delete_contents(unnamed)
     return tuple(unnamed)

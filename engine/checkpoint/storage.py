@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..errors import CheckpointError, CorruptionError, FencedError
 from ..executor import Executor
 from ..state.backend import SnapshotFiles
 from .attempts import AttemptRecord, Attempts
-from .blobs import STAGING, BlobExistsError, Blobs
+from .blobs import BlobExistsError, Blobs
+from .contents import Contents, FetchProgress, gathered
 from .listing import CHECKPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
+from .local_files import STAGING
 from .lock import DirectoryLock
 from .manifest import FileEntry, Manifest, encode
 from .names import check_job_name, check_savepoint_name
+from .store_options import StoreSettings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-FILES: Final = "files"
-_AT_ONCE: Final = 2
-"""Files under way at the same time: the executor has threads for others as well."""
 
 
 class CheckpointStorage:
@@ -48,6 +43,9 @@ class CheckpointStorage:
         location: a local directory or a URL: `file://`, `memory://`, `s3://`, `gs://`, `az://`….
         job: the job's name: letters, digits, `.`, `_` and `-`.
         store: an obstore store to use in place of the one that `location` names.
+        settings: how an object store is spoken to.
+        at_once: files stored or fetched at the same time; the executor should have threads for others as well.
+        upload_rate: most bytes per second that are sent to an object store; None for no limit.
 
     Raises:
         ConfigError: the location or the job's name cannot be used.
@@ -61,22 +59,21 @@ class CheckpointStorage:
         clock: Clock,
         *,
         store: ObjectStore | None = None,
+        settings: StoreSettings | None = None,
+        at_once: int = 2,
+        upload_rate: int | None = None,
     ) -> None:
         check_job_name(job)
         self.job = job
-        self._blobs = Blobs(location, store)
+        self._blobs = Blobs(location, store, settings)
         self._attempts = Attempts(self._blobs, job)
+        self._contents = Contents(self._blobs, job, executor, clock, at_once=at_once, bytes_per_s=upload_rate)
         self._executor = executor
         self._clock = clock
         self._lock: DirectoryLock | None = None
-        self._trusted: set[str] = set()
-        self._pinned: dict[str, int] = {}
-        self._gate = asyncio.Semaphore(_AT_ONCE)
         self.manifests_lock = asyncio.Lock()
         """Held while a manifest is written, and by whoever decides what to delete from the manifests there
         are."""
-        self._deletion = asyncio.Lock()
-        self._deleting: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
@@ -86,7 +83,7 @@ class CheckpointStorage:
     @property
     def pinned(self) -> frozenset[str]:
         """Contents of checkpoints that are under way: no manifest names them yet, and they must stay."""
-        return frozenset(self._pinned)
+        return self._contents.pinned
 
     # One live process -----------------------------------------------------------------------------------
 
@@ -113,8 +110,7 @@ class CheckpointStorage:
     async def claim_attempt(self, info: dict[str, Any] | None = None) -> AttemptRecord:
         """Register a new start of the job under the next number. From now on older attempts write no
         manifest."""
-        last = await self._executor.run(self._last_checkpoint_id)
-        return await self._executor.run(self._attempts.claim, self._clock.now_ms(), last, info or {})
+        return await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {})
 
     async def newest_attempt(self) -> AttemptRecord | None:
         """The latest start; None when the job was never started here."""
@@ -124,7 +120,7 @@ class CheckpointStorage:
 
     async def next_checkpoint_id(self) -> int:
         """A number greater than any that was ever used here, by whole and by damaged checkpoints. From 1."""
-        return await self._executor.run(self._last_checkpoint_id) + 1
+        return (await self._executor.run(self._highest))[0] + 1
 
     async def list(self) -> list[CheckpointInfo]:
         """Every checkpoint and savepoint, damaged ones too, by id; those without a known id come last.
@@ -174,9 +170,9 @@ class CheckpointStorage:
             return [f"{info.path}: {info.problem}"]
 
         async def check(content: tuple[str, int]) -> str | None:
-            return await self._check(FileEntry("", content[1], content[0]), None)
+            return await self._contents.check(FileEntry("", content[1], content[0]), None)
 
-        found = await _gathered(check, sorted(info.manifest.contents().items()))
+        found = await gathered(check, sorted(info.manifest.contents().items()))
         return [problem for problem in found if problem is not None]
 
     async def write_manifest(self, manifest: Manifest) -> None:
@@ -195,6 +191,7 @@ class CheckpointStorage:
         async with self.manifests_lock:
             await self._executor.run(self._write_manifest, manifest)
             self.release(manifest.files())
+            await self._contents.prune_copies(manifest.contents())
 
     async def delete(self, checkpoint_ids: Iterable[int]) -> None:
         """Delete the manifests of checkpoints, oldest first; savepoints are not touched. Contents stay: see
@@ -208,7 +205,9 @@ class CheckpointStorage:
 
     # Contents -------------------------------------------------------------------------------------------
 
-    async def store_files(self, files: SnapshotFiles, known: MutableMapping[str, str]) -> Sequence[FileEntry]:
+    async def store_files(
+        self, files: SnapshotFiles, known: MutableMapping[str, str], is_wanted: Callable[[], bool] = lambda: True
+    ) -> Sequence[FileEntry]:
         """Store the files of a snapshot and describe them, in order; those with contents stored before cost
         nothing.
 
@@ -219,88 +218,51 @@ class CheckpointStorage:
             files: the snapshot.
             known: identity of an immutable file → SHA-256, one mapping per operator store; filled here, so
                 that no such file is read twice. Forgets what the snapshot no longer has.
+            is_wanted: asked on the way, in any thread; false gives it up. What is stored by then stays known, so the
+                next checkpoint has less to store.
 
         Raises:
             CheckpointError: a file cannot be read or stored; names it and the remedy. No file is half there.
         """
-        stale = known.keys() - set(files.immutable.values())
-        for identity in stale:
-            del known[identity]
-        stored = []
-
-        async def store(name: str) -> FileEntry:
-            entry = await self._store_file(files.directory / name, name, known.get(files.immutable.get(name, "")))
-            stored.append(entry)
-            return entry
-
-        try:
-            entries = await _gathered(store, files.files)
-        except BaseException:
-            self.release(stored)
-            raise
-        for entry in entries:
-            if entry.name in files.immutable:
-                known[files.immutable[entry.name]] = entry.sha256
-        return entries
+        return await self._contents.store(files, known, is_wanted)
 
     def release(self, entries: Iterable[FileEntry]) -> None:
         """The checkpoint for which these files were stored was given up, or its manifest is written."""
-        for entry in entries:
-            left = self._pinned.get(entry.sha256, 0) - 1
-            if left > 0:
-                self._pinned[entry.sha256] = left
-            else:
-                self._pinned.pop(entry.sha256, None)
+        self._contents.release(entries)
 
-    async def fetch_files(self, checkpoint_id: int, entries: Sequence[FileEntry], directory: Path) -> None:
-        """Copy files into a directory under their names, verifying size and SHA-256 on the way. The copies
-        are the caller's: changing them does not change the checkpoint.
+    async def fetch_files(
+        self,
+        checkpoint_id: int,
+        entries: Sequence[FileEntry],
+        directory: Path,
+        progress: FetchProgress | None = None,
+    ) -> None:
+        """Put files into a directory under their names, size and SHA-256 verified. SST files, which no state backend
+        writes to, may be links to files that are on this machine already; all others are copies.
+
+        Args:
+            progress: brought up to date on the way.
 
         Raises:
             CorruptionError: a content is missing or not what the manifest says; names it. It is not left
                 there.
             CheckpointError: the storage cannot be read, or the directory not be written.
         """
-        folders = {directory, *((directory / entry.name).parent for entry in entries)}
+        await self._contents.fetch(checkpoint_id, entries, directory, progress or FetchProgress())
 
-        def make_folders() -> None:
-            for folder in sorted(folders):
-                folder.mkdir(parents=True, exist_ok=True)
-
-        try:
-            await self._executor.run(make_folders)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot restore into {directory}: {error.strerror}; make it writable or use another working directory"
-            ) from error
-
-        async def fetch(entry: FileEntry) -> None:
-            target = directory / entry.name
-            problem = await self._check(entry, target)
-            if problem is not None:
-                path, _, reason = problem.rpartition(": ")
-                raise CorruptionError(checkpoint_id, path, f"{reason} (file {entry.name})")
-
-        await _gathered(fetch, entries)
+    def keep_copies(self, folder: Path) -> None:
+        """Keep the files of the newest checkpoint in a folder beside the databases, as links, so that they are not
+        fetched when the job starts again from there. Does nothing for a local directory, which has them itself."""
+        self._contents.keep_copies(folder)
 
     async def delete_contents(self, contents: Iterable[str]) -> None:
         """Delete contents by SHA-256. The caller has made sure that no manifest names them; pinned ones
         stay."""
-        async with self._deletion:
-            self._deleting = frozenset(contents) - self._pinned.keys()
-            self._trusted -= self._deleting
-            try:
-                await self._executor.run(self._blobs.delete, [self._content_path(sha) for sha in self._deleting])
-            finally:
-                self._deleting = frozenset()
+        await self._contents.delete(contents)
 
     async def unnamed_contents(self, named: Iterable[str], grace_ms: int) -> Sequence[str]:
         """Contents that are not in `named`, not pinned, and were last written more than `grace_ms` ago."""
-        keep = {*named, *self._pinned}
-        limit = self._clock.now_ms() - grace_ms
-        blobs = await self._executor.run(self._blobs.list, f"{self.job}/{FILES}")
-        names = [(blob.path.rsplit("/", 1)[-1], blob) for blob in blobs]
-        return sorted(name for name, blob in names if name not in keep and blob.modified_ms < limit)
+        return await self._contents.unnamed(named, grace_ms)
 
     async def clear_leftovers(self, grace_ms: int) -> None:
         """Delete what crashed writers left half done more than `grace_ms` ago, and the records of old
@@ -309,39 +271,54 @@ class CheckpointStorage:
 
     # Blocking, in the executor --------------------------------------------------------------------------
 
-    def _last_checkpoint_id(self) -> int:
+    def _claim_attempt(self, now_ms: int, info: dict[str, Any]) -> AttemptRecord:
+        last, attempt = self._highest()
+        return self._attempts.claim(now_ms, last, info, above=attempt)
+
+    def _highest(self) -> tuple[int, int]:
+        """The highest checkpoint id that was ever used here, and the highest attempt that wrote a checkpoint."""
         found = [
             int(parts[2])
             for blob in self._blobs.list(f"{self.job}/{CHECKPOINTS}")
             if (parts := blob.path.split("/"))[2].isdigit()
         ]
-        found += [info.checkpoint_id or 0 for info in list_checkpoints(self._blobs, self.job)]
-        return max([*found, self._attempts.last_checkpoint_id()])
+        infos = list_checkpoints(self._blobs, self.job)
+        ids = [*found, *(info.checkpoint_id or 0 for info in infos), self._attempts.last_checkpoint_id()]
+        return max(ids), max((info.manifest.attempt for info in infos if info.manifest is not None), default=0)
 
     def _write_manifest(self, manifest: Manifest) -> None:
+        self._refuse_if_taken_over(manifest)
+        path = manifest_path(self.job, manifest.checkpoint_id, manifest.name)
+        try:
+            self._blobs.put(path, encode(manifest), create=True)
+        except BlobExistsError as error:
+            there = inspect(self._blobs, path, manifest.checkpoint_id if manifest.name is None else None, manifest.name)
+            if there is None or there.manifest != manifest:
+                raise self._taken(manifest, None if there is None else there.manifest) from error
+        if self._blobs.root is None:
+            # No lock keeps others out. A newer attempt that began while this was on its way has either seen the manifest,
+            # and commits its output, or has not: only it can tell.
+            self._refuse_if_taken_over(manifest)
+
+    def _refuse_if_taken_over(self, manifest: Manifest) -> None:
         newest = self._attempts.newest()
         if newest is not None and newest.attempt > manifest.attempt:
             raise FencedError(
                 f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
                 f"{manifest.attempt} may not write {manifest.title}; let this process end"
             )
-        path = manifest_path(self.job, manifest.checkpoint_id, manifest.name)
-        try:
-            self._blobs.put(path, encode(manifest), create=True)
-        except BlobExistsError as error:
-            there = inspect(self._blobs, path, manifest.checkpoint_id if manifest.name is None else None, manifest.name)
-            if there is not None and there.manifest == manifest:
-                return
-            written = None if there is None else there.manifest
-            by = "another process" if written is None else f"attempt {written.attempt}"
-            if manifest.kind == "savepoint":
-                raise CheckpointError(
-                    f"savepoint {manifest.name!r} exists already in {self.address}, written by {by}; take another name"
-                ) from error
-            raise FencedError(
-                f"{manifest.title} of job {self.job!r} was written by {by} already, in {self.address}; "
-                "another process runs this job: stop it, or let this one end"
-            ) from error
+
+    def _taken(self, manifest: Manifest, there: Manifest | None) -> Exception:
+        """What it means that somebody else's manifest is where one was to be written."""
+        by = "another process" if there is None else f"attempt {there.attempt}"
+        if manifest.kind == "savepoint":
+            return CheckpointError(
+                f"savepoint {manifest.name!r} exists already in {self.address}, written by {by}; take another name"
+            )
+        return FencedError(
+            f"{manifest.title} of job {self.job!r} was written by {by} already, in {self.address}; "
+            "another process runs this job: stop it, or let this one end"
+        )
 
     def _delete(self, checkpoint_ids: Sequence[int]) -> None:
         for checkpoint_id in checkpoint_ids:
@@ -351,77 +328,7 @@ class CheckpointStorage:
         self._blobs.delete([path])
         self._blobs.delete_folder(path.rsplit("/", 1)[0])
 
-    def _content_path(self, sha256: str) -> str:
-        return f"{self.job}/{FILES}/{sha256[:2]}/{sha256}"
-
-    def _check_content(self, entry: FileEntry, target: Path | None) -> str | None:
-        path = self._content_path(entry.sha256)
-        found = self._blobs.digest(path, target)
-        if found == (entry.size, entry.sha256):
-            return None
-        if target is not None:
-            target.unlink(missing_ok=True)
-        if found is None:
-            reason = "the file is missing"
-        elif found[0] != entry.size:
-            reason = f"the file has {found[0]} bytes instead of {entry.size}"
-        else:
-            reason = "the content does not match its SHA-256"
-        return f"{self._blobs.address(path)}: {reason}"
-
     def _clear_leftovers(self, limit_ms: int) -> None:
         staged = self._blobs.list(f"{self.job}/{STAGING}")
         self._blobs.delete([blob.path for blob in staged if blob.modified_ms < limit_ms])
         self._attempts.clear()
-
-    # ----------------------------------------------------------------------------------------------------
-
-    async def _check(self, entry: FileEntry, target: Path | None) -> str | None:
-        """What is wrong with a content, after its address and a colon; None when nothing is."""
-        problem = await self._in_turn(self._check_content, entry, target)
-        if problem is None:
-            self._trusted.add(entry.sha256)
-        else:
-            self._trusted.discard(entry.sha256)
-        return problem
-
-    async def _store_file(self, path: Path, name: str, sha256: str | None) -> FileEntry:
-        try:
-            size = (await self._executor.run(path.stat)).st_size
-            if sha256 is None:
-                sha256 = await self._in_turn(_digest, path)
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path} for the checkpoint: {error.strerror}") from error
-        self._pinned[sha256] = self._pinned.get(sha256, 0) + 1
-        entry = FileEntry(name, size, sha256)
-        if sha256 not in self._trusted:
-            try:
-                if sha256 in self._deleting:
-                    # Written again before it is gone, it would be deleted with a manifest naming it.
-                    async with self._deletion:
-                        pass
-                await self._in_turn(self._blobs.put_file, self._content_path(sha256), path)
-            except BaseException:
-                self.release([entry])
-                raise
-            self._trusted.add(sha256)
-        return entry
-
-    async def _in_turn(self, function: Callable[..., R], *args: Any) -> R:
-        async with self._gate:
-            return await self._executor.run(function, *args)
-
-
-async def _gathered(function: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> Sequence[R]:
-    """The function over all items, several at once; the first error ends the others and is raised alone."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(function(item)) for item in items]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [done.result() for done in running]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,8 +11,10 @@ import typer
 
 from ..checkpoint.names import list_jobs
 from ..checkpoint.storage import CheckpointStorage
+from ..checkpoint.store_options import StoreSettings
 from ..clock import SystemClock
 from ..executor import ThreadExecutor
+from .options import settings_from
 from .output import UsageError
 
 R = TypeVar("R")
@@ -24,22 +26,26 @@ JobOption: TypeAlias = Annotated[
 
 
 def with_storages(directory: str, job: str | None, action: Callable[[list[CheckpointStorage]], Awaitable[R]]) -> R:
-    """Run an action on the storages of the named job or, without a name, of all jobs in a directory.
+    """Run an action on the storages of the named job or, without a name, of all jobs in a directory. An object store is
+    spoken to as the tidegate.toml of this folder and the environment say.
 
     Raises:
         UsageError: there is no such job, or none at all.
         CheckpointError: the directory is not there.
     """
     executor = ThreadExecutor()
+    store = settings_from(None, None, None, {}).store_settings if "://" in directory else StoreSettings()
 
     async def act() -> R:
-        jobs = await list_jobs(directory, executor)
+        jobs = await list_jobs(directory, executor, store)
         if job is not None and job not in jobs:
             raise UsageError(f"{directory}: there is no job {job!r}; there are: {', '.join(jobs) or 'none'}")
         if not jobs:
             raise UsageError(f"{directory}: no job has ever written checkpoints here")
         names = jobs if job is None else [job]
-        return await action([CheckpointStorage(directory, name, executor, SystemClock()) for name in names])
+        return await action(
+            [CheckpointStorage(directory, name, executor, SystemClock(), settings=store) for name in names]
+        )
 
     try:
         return asyncio.run(act())

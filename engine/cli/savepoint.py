@@ -20,7 +20,7 @@ from ..control import ask
 from ..errors import CheckpointError
 from ..executor import ThreadExecutor
 from ..plan import Plan, make_plan
-from ..runtime.recovery import fit_to
+from ..runtime.recovery import fit_to, storage_at
 from ..savepoint.fit import Fit, NodeFit, StateFit
 from ..savepoint.values import CheckedValues, check_values
 from ..validation import validate
@@ -128,7 +128,7 @@ async def _judged(plan: Plan, config: RunConfig, *, values: bool) -> tuple[Fit, 
         raise UsageError("there is nothing to check against: give --checkpoints DIR")
     executor = ThreadExecutor()
     try:
-        storage = CheckpointStorage(location, config.job or plan.topology.name, executor, SystemClock())
+        storage = storage_at(location, config, config.job or plan.topology.name, executor, SystemClock())
         fitted = fit_to(plan, config, await _wanted(storage, config))
         if not values:
             return fitted, None

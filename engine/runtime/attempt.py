@@ -18,10 +18,11 @@ from ..checkpoint.commit import CommittingSink, OnEvent
 from ..checkpoint.coordinator import CheckpointCoordinator
 from ..checkpoint.manifest import Manifest
 from ..checkpoint.redistribution import assign_splits
+from ..checkpoint.retention import sweep
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
 from ..config import RunConfig
-from ..errors import CommitError
+from ..errors import CheckpointError, CommitError
 from ..executor import Executor
 from ..metrics.measures import JobMeasures
 from ..plan import Plan
@@ -29,11 +30,12 @@ from ..state.backend import StateBackend
 from ..topology import Node
 from .contexts import ConnectorContext
 from .pace import RecordBudget
-from .recovery import Restored, begin_again, deal_out_splits, restore
+from .recovery import Restored, begin_again, deal_out_splits, restore, storage_at
 from .replaying import ReplayRange, check_ends
 from .worker import Deployment, Worker
 
 _MEASURE_INTERVAL_S = 0.25
+_SWEEP_GRACE_MS = 3_600_000
 
 
 class Attempt:
@@ -92,7 +94,7 @@ class Attempt:
             wanted = "latest"
         elif self._config.restore_from is not None:
             job = self._job if self._replay is None else self._replay.job
-            reading = CheckpointStorage(self._config.restore_from, job, self._executor, self._clock)
+            reading = storage_at(self._config.restore_from, self._config, job, self._executor, self._clock)
         sinks = self._sinks()
         restored = await self._restore(sinks, reading, wanted, last_seen if reading is self._storage else 0)
         manifest = restored.manifest
@@ -152,7 +154,7 @@ class Attempt:
 
     async def _drive(self, spawn: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         assert self.coordinator is not None
-        beside = [spawn(self._measure())]
+        beside = [spawn(self._measure()), spawn(self._sweep())]
         beside += [
             spawn(self._look_for_splits(chain.head, chain.parallelism))
             for chain in self._plan.chains
@@ -172,6 +174,21 @@ class Attempt:
             await self._clock.sleep(_MEASURE_INTERVAL_S)
             self._measures.event_loop_lag.add(max(0.0, self._clock.monotonic() - before - _MEASURE_INTERVAL_S))
             self.worker.update_measures()
+
+    async def _sweep(self) -> None:
+        """Once, delete what earlier attempts stored and no manifest names. After the first checkpoint of this attempt: by
+        then an older one can make no checkpoint any more that would name it."""
+        assert self.coordinator is not None
+        if self._storage is None:
+            return
+        await self.coordinator.first_completed.wait()
+        try:
+            swept = await sweep(self._storage, max(_SWEEP_GRACE_MS, 2 * self._config.checkpoint_timeout_ms))
+        except CheckpointError as error:
+            self._on_event("retention_failed", {"reason": str(error)})
+            return
+        if swept:
+            self._on_event("orphans_swept", {"contents": len(swept)})
 
     async def _look_for_splits(self, node: Node, parallelism: int) -> None:
         assert self.worker is not None
@@ -221,6 +238,7 @@ class Attempt:
                 self._on_event,
                 last_seen_id,
                 problems,
+                self._clock,
             )
             own = restored.manifest if reading is self._storage else None
             try:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ...connectors.source import Source, SourceError, Split
 from ...operators.time import MIN_WATERMARK
 from ..checkpoint.decisions import Refuse, Restore, StartFresh, choose_restore
-from ..checkpoint.manifest import Manifest, SplitEntry
+from ..checkpoint.manifest import Manifest, SplitEntry, SubtaskState
 from ..checkpoint.redistribution import assign_snapshots, assign_splits
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
@@ -25,6 +25,7 @@ from ..state.backend import StoreSnapshot
 from ..topology import Node
 from .chain import SplitPosition
 from .contexts import ConnectorContext
+from .fetching import OnEvent, fetch_all
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -41,9 +42,28 @@ def open_storage(
     Args:
         store: in place of the one that the location names.
     """
-    if config.checkpoints is None:
-        return None
-    return CheckpointStorage(config.checkpoints, job, executor, clock, store=store)
+    return None if config.checkpoints is None else storage_at(config.checkpoints, config, job, executor, clock, store)
+
+
+def storage_at(
+    location: str | Path,
+    config: RunConfig,
+    job: str,
+    executor: Executor,
+    clock: Clock,
+    store: ObjectStore | None = None,
+) -> CheckpointStorage:
+    """A job's storage at a place, spoken to as the settings say."""
+    return CheckpointStorage(
+        location,
+        job,
+        executor,
+        clock,
+        store=store,
+        settings=config.store_settings,
+        at_once=config.upload_concurrency,
+        upload_rate=config.upload_rate_bytes,
+    )
 
 
 @dataclass(frozen=True)
@@ -80,14 +100,17 @@ async def restore(
     plan: Plan,
     config: RunConfig,
     directory: Path,
-    on_event: Callable[[str, dict[str, Any]], None],
+    on_event: OnEvent,
     last_seen_id: int,
     problems: dict[int, list[str]],
+    clock: Clock,
 ) -> Restored:
     """Choose a checkpoint, check that the topology fits it, and fetch its files, verified. One that turns out damaged is
     named and the one before it is taken.
 
     Args:
+        on_event: is told of damage (`checkpoint_passed_over`), of the way that fetching has come (`state_restoring`, every
+            two seconds) and of its end (`state_restored`).
         problems: checkpoint id → why it cannot be used; what is found here is added.
 
     Raises:
@@ -112,7 +135,7 @@ async def restore(
         if fitted.problems:
             raise TopologyError(fitted.problems)
         try:
-            fetched = await _fetch(storage, fitted, plan, config.allow_dropped, directory)
+            fetched = await _fetch(storage, fitted, plan, config.allow_dropped, directory, clock, on_event)
             return Restored(fitted.manifest, fetched, fitted.manifest.checkpoint_id)
         except CorruptionError as error:
             problems.setdefault(fitted.manifest.checkpoint_id, []).append(str(error))
@@ -131,11 +154,18 @@ def fit_to(plan: Plan, config: RunConfig, manifest: Manifest) -> Fit:
 
 
 async def _fetch(
-    storage: CheckpointStorage, fitted: Fit, plan: Plan, dropped: frozenset[str], directory: Path
+    storage: CheckpointStorage,
+    fitted: Fit,
+    plan: Plan,
+    dropped: frozenset[str],
+    directory: Path,
+    clock: Clock,
+    on_event: OnEvent,
 ) -> Fetched:
-    """Every old snapshot that is needed, once, however many subtasks read from it."""
+    """Every old snapshot that is needed, once, however many subtasks read from it: a backend leaves its folder as it is."""
     manifest = fitted.manifest
     fetched: Fetched = {}
+    folders: dict[Path, SubtaskState] = {}
     directory = directory / str(manifest.checkpoint_id)  # apart from what a damaged one may have left
     for chain in plan.chains:
         ranges = [plan.key_groups(chain, subtask) for subtask in range(chain.parallelism)]
@@ -143,14 +173,12 @@ async def _fetch(
             entry = manifest.operators.get(node.name)
             if not node.stateful or entry is None or not entry.subtasks or node.name in dropped:
                 continue
-            assigned = assign_snapshots(entry, ranges, rehashed=fitted.rehashed)
-            folders: dict[int, Path] = {}
-            for state in {state.snapshot.subtask: state for states in assigned for state in states}.values():
-                folder = folders[state.snapshot.subtask] = directory / f"{node.name}-{state.snapshot.subtask}"
-                await storage.fetch_files(manifest.checkpoint_id, state.files, folder)
-            fetched[node.name] = [
-                [(state.snapshot, folders[state.snapshot.subtask]) for state in states] for states in assigned
-            ]
+            fetched[node.name] = []
+            for states in assign_snapshots(entry, ranges, rehashed=fitted.rehashed):
+                named = [(directory / f"{node.name}-{state.snapshot.subtask}", state) for state in states]
+                folders.update(named)
+                fetched[node.name].append([(state.snapshot, folder) for folder, state in named])
+    await fetch_all(storage, manifest.checkpoint_id, folders, clock, on_event)
     return fetched
 
 

@@ -24,6 +24,14 @@ def test_every_setting_has_a_value_to_start_with() -> None:
         ("checkpoint_interval", "10"),
         ("checkpoint_interval", "0s"),
         ("checkpoint_min_pause", "-1s"),
+        ("checkpoint_failure_limit", -1),
+        ("checkpoint_store", "region=x"),
+        ("checkpoint_store", {"client": {}}),
+        ("store_request_timeout", "0s"),
+        ("store_patience", "-1s"),
+        ("upload_concurrency", 0),
+        ("upload_rate", "10"),
+        ("local_recovery", "yes"),
         ("retain", 0),
         ("retain", True),
         ("job", "a/b"),
@@ -99,3 +107,9 @@ def test_sizes_are_decimal_or_binary_by_their_unit() -> None:
 def test_the_settings_are_those_of_the_class() -> None:
     """The list that files and flags are checked against is complete."""
     assert set(SETTINGS) == set(RunConfig.__dataclass_fields__)
+
+
+def test_local_recovery_needs_a_place_that_survives() -> None:
+    """A temporary folder goes with the process."""
+    with pytest.raises(ConfigError, match=r"local_recovery = True needs a place .*: set state_dir"):
+        RunConfig(checkpoints="s3://b", local_recovery=True)

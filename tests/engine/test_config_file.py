@@ -139,3 +139,27 @@ def test_a_flag_that_does_not_fit_is_refused() -> None:
         load_config(flags={"paralelism": "2"})
     with pytest.raises(ConfigError, match="flag: until_ms: 'yesterday' is not a time"):
         load_config(flags={"until_ms": "yesterday"})
+
+
+def test_options_of_a_store_are_a_table_or_pairs(tmp_path: Path) -> None:
+    """References stay references until the store is opened."""
+    path = tmp_path / "t.toml"
+    path.write_text(
+        '[run]\ncheckpoints = "s3://b"\nupload_rate = "50MB"\n'
+        '[run.checkpoint_store]\nregion = "eu-north-1"\nsecret_access_key = "env:KEY"\n'
+    )
+    config = load_config(path)
+    assert config.checkpoint_store == {"region": "eu-north-1", "secret_access_key": "env:KEY"}
+    assert config.upload_rate_bytes == 50_000_000
+    environ = {"TIDEGATE_CHECKPOINT_STORE": "endpoint=http://h:1/x=y, region=us-east-1", "TIDEGATE_UPLOAD_RATE": "none"}
+    config = load_config(path, environ=environ)
+    assert config.checkpoint_store == {"endpoint": "http://h:1/x=y", "region": "us-east-1"}
+    assert config.upload_rate_bytes is None
+
+
+@pytest.mark.parametrize("text", ["secret_access_key=hunter2", "hunter2"])
+def test_an_error_about_options_does_not_repeat_them(text: str) -> None:
+    """One of them may be a credential."""
+    with pytest.raises(ConfigError, match="environment variable TIDEGATE_CHECKPOINT_STORE: checkpoint_store") as raised:
+        load_config(environ={"TIDEGATE_CHECKPOINT_STORE": text})
+    assert "hunter2" not in str(raised.value)

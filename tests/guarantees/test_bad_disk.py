@@ -75,7 +75,7 @@ async def _run_through(
     finally:
         mend()
     assert len(failures) == 1
-    assert re.search(reason, failures[0])
+    assert re.search(reason, failures[0]), failures[0]
     assert restored[1] == 1
     assert sorted(sink.values) == EXPECTED
 

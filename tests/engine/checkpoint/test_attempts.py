@@ -72,3 +72,10 @@ def test_old_records_are_cleared_and_numbers_go_on(tmp_path: Path) -> None:
     attempts.clear()
     assert len(list((tmp_path / "job/attempts").iterdir())) == ATTEMPTS_KEPT
     assert attempts.claim(1_000, 0, {}).attempt == ATTEMPTS_KEPT + 4
+
+
+def test_a_number_that_checkpoints_tell_of_is_not_taken_again(tmp_path: Path) -> None:
+    """Also where the records of starts are lost."""
+    attempts = Attempts(Blobs(tmp_path), "job")
+    assert attempts.claim(1_000, 0, {}, above=7).attempt == 8
+    assert attempts.claim(1_000, 0, {}, above=7).attempt == 9

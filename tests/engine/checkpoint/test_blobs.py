@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tidegate.engine.checkpoint.blobs import STAGING, BlobExistsError, Blobs
+from tidegate.engine.checkpoint.blobs import BlobExistsError, Blobs
+from tidegate.engine.checkpoint.local_files import STAGING
 from tidegate.engine.errors import CheckpointError, ConfigError
 
 
-@pytest.fixture(params=["local", "file-url", "memory"])
+@pytest.fixture(params=["local", "file-url", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    """Every kind of root that needs no network."""
+    """Every kind of root."""
+    if request.param == "s3":
+        return Blobs(request.getfixturevalue("s3_url"), settings=request.getfixturevalue("s3_settings"))
     locations: dict[str, str | Path] = {
         "local": tmp_path / "root",
         "file-url": f"file://{tmp_path}/root",
@@ -157,7 +160,7 @@ def test_a_folder_that_cannot_be_synchronised_takes_back_only_what_is_new(
     def refuse(path: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("tidegate.engine.checkpoint.blobs._sync_folder", refuse)
+    monkeypatch.setattr("tidegate.engine.checkpoint.local_files.sync_folder", refuse)
     with pytest.raises(CheckpointError, match="cannot write"):
         blobs.put("job/manifest", b"new", create=True)
     with pytest.raises(CheckpointError, match="cannot write"):

@@ -13,6 +13,7 @@ from tidegate.engine import CheckpointError, CommitError, FencedError, RunConfig
 from tidegate.engine.checkpoint.assembly import JobFacts
 from tidegate.engine.checkpoint.commit import CommittingSink
 from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator
+from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.runtime.chain import SubtaskReport
@@ -62,6 +63,7 @@ class Stage:
         self.sink = RecordingSink()
         self.measures = JobMeasures("job")
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.end: Any = None
         facts = JobFacts("job", "topology", "1", "abc", 1, 128, None, {})
         self.coordinator = CheckpointCoordinator(
             facts,
@@ -329,3 +331,121 @@ async def test_nobody_waits_for_ever_when_the_attempt_ends(stage):
                 assert at_work.triggered == [1]
     assert len(failures) == 2
     assert all("the attempt has ended" in failure for failure in failures)
+
+
+async def test_more_failures_in_a_row_than_may_be_end_the_attempt(stage):
+    """The error counts them and gives the last reason."""
+    async with stage(checkpoint_failure_limit=1) as at_work:
+        await at_work.pass_time(11, 0.5)
+        await at_work.acknowledge(1, "a[0]", failure=OSError("disk full"))
+        await at_work.pass_time(10, 0.5)
+        with pytest.raises(
+            CheckpointError,
+            match=r"2 checkpoints in a row have failed, and checkpoint_failure_limit is 1; .*checkpoint 2 .*disk full",
+        ):
+            await at_work.acknowledge(2, "a[0]", failure=OSError("disk full"))
+
+
+async def test_a_checkpoint_that_times_out_counts_as_one_that_failed(stage):
+    """Then it is the coordinator's own task that ends."""
+    with pytest.raises(ExceptionGroup) as raised:
+        async with stage(checkpoint_failure_limit=0) as at_work:
+            await at_work.pass_time(75, 1)
+    assert raised.group_contains(CheckpointError, match="1 checkpoints in a row have failed, .* timed out waiting for")
+
+
+async def test_a_checkpoint_that_completes_forgives_those_before(stage):
+    """What counts is in a row; savepoints do not count, for whoever asked for one is told."""
+    async with stage(checkpoint_failure_limit=1) as at_work, asyncio.TaskGroup() as group:
+        for checkpoint_id in (1, 2, 3, 4, 5, 6):
+            await at_work.pass_time(11, 0.5)
+            failure = OSError("disk full") if checkpoint_id % 2 else None
+            await at_work.acknowledge(checkpoint_id, *(["a[0]"] if failure else []), failure=failure)
+
+        async def fails() -> None:
+            with pytest.raises(CheckpointError, match="disk full"):
+                await at_work.coordinator.checkpoint("savepoint", "mine")
+
+        for checkpoint_id in (7, 8, 9):
+            group.create_task(fails())
+            await at_work.settle()
+            await at_work.acknowledge(checkpoint_id, "a[0]", failure=OSError("disk full"))
+        assert at_work.measures.checkpoints.failed == 6
+
+
+class SlowStorage(CheckpointStorage):
+    """Stores files for as long as the test wants, and remembers whether they were still wanted then."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.goes_on = asyncio.Event()
+        self.wanted: list[bool] = []
+
+    async def store_files(self, files: Any, known: Any, is_wanted: Any = lambda: True) -> Any:
+        await self.goes_on.wait()
+        self.wanted.append(is_wanted())
+        return await super().store_files(files, known, is_wanted)
+
+
+@pytest.fixture
+def uploading(tmp_path, clock, make_snapshot) -> Any:
+    """A coordinator whose subtask `a[0]` has acknowledged checkpoint 1, and its files are being stored."""
+
+    @asynccontextmanager
+    async def work(**config: Any) -> AsyncIterator[Stage]:
+        storage = SlowStorage(tmp_path / "state", "job", InlineExecutor(), clock)
+        await storage.claim_attempt()
+        found = Stage(storage, clock, **config)
+        async with asyncio.TaskGroup() as group:
+            driving = group.create_task(found.coordinator.drive(group.create_task))
+            found.end = driving.cancel
+            await found.settle()
+            await found.pass_time(10, 0.5)
+            report = SubtaskReport("a[0]", 1, snapshots=[make_snapshot({"a": b"a"})])
+            storing = group.create_task(found.coordinator.acknowledge(report, None))
+            await found.settle()
+            yield found
+            storage.goes_on.set()
+            await storing
+            driving.cancel()
+
+    return work
+
+
+async def test_a_checkpoint_that_is_still_being_stored_holds_the_next_one_back(uploading):
+    """However late that one is; after its end comes the pause, and then the next."""
+    async with uploading(checkpoint_min_pause="5s") as at_work:
+        await at_work.acknowledge(1, "b[0]")
+        await at_work.pass_time(40, 0.5)
+        assert at_work.triggered == [1]
+        assert at_work.coordinator.missing == ("a[0]",)
+        at_work.storage.goes_on.set()
+        await at_work.settle()
+        assert at_work.told == ["checkpoint_completed"]
+        await at_work.pass_time(4.5, 0.5)
+        assert at_work.triggered == [1]
+        await at_work.pass_time(1, 0.5)
+        assert at_work.triggered == [1, 2]
+
+
+async def test_what_is_stored_for_a_checkpoint_that_timed_out_is_no_longer_wanted(uploading):
+    """The next one shall have the way to the store for itself."""
+    async with uploading() as at_work:
+        await at_work.pass_time(61, 1)
+        assert at_work.told == ["checkpoint_failed"]
+        at_work.storage.goes_on.set()
+        await at_work.settle()
+        assert at_work.storage.wanted == [False]
+        assert at_work.storage.pinned == frozenset()
+
+
+async def test_what_is_stored_when_the_attempt_ends_is_no_longer_wanted(uploading):
+    """The process does not wait for a store that is slow."""
+    with suppress(asyncio.CancelledError):
+        async with uploading() as at_work:
+            at_work.end()
+            await at_work.settle()
+            at_work.storage.goes_on.set()
+            await at_work.settle()
+            assert at_work.storage.wanted == [False]
+            assert at_work.storage.pinned == frozenset()

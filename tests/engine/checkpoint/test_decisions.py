@@ -48,8 +48,8 @@ def manifest_of(checkpoint_id: int, contents: str = "", name: str | None = None,
     )
 
 
-def whole(checkpoint_id: int, contents: str = "", name: str | None = None) -> CheckpointInfo:
-    manifest = manifest_of(checkpoint_id, contents, name)
+def whole(checkpoint_id: int, contents: str = "", name: str | None = None, attempt: int = 1) -> CheckpointInfo:
+    manifest = manifest_of(checkpoint_id, contents, name, attempt=attempt)
     return CheckpointInfo(checkpoint_id, manifest.kind, name, "path", manifest)
 
 
@@ -138,6 +138,22 @@ def test_one_written_by_a_newer_version_is_not_passed_over() -> None:
     """It is whole: going back behind it would write its output twice."""
     decision = choose_restore([whole(1), newer(2)])
     assert decision == Refuse("checkpoint 2 cannot be read: path: update Tidegate")
+
+
+def test_one_that_an_attempt_wrote_after_it_was_taken_over_is_passed_over() -> None:
+    """The newer attempt has begun without it and written its own, with lower numbers: those are what holds."""
+    infos = [whole(8, attempt=1), whole(9, attempt=2), whole(10, attempt=2), whole(12, attempt=1)]
+    decision = choose_restore(infos)
+    assert isinstance(decision, Restore)
+    assert decision.manifest.checkpoint_id == 10
+    assert decision.passed_over == ("checkpoint 12: path: attempt 1 wrote it after attempt 2 had taken over",)
+
+
+def test_one_that_a_newer_attempt_has_started_from_is_not_passed_over() -> None:
+    """Its own come after it."""
+    decision = choose_restore([whole(12, attempt=1), whole(13, attempt=2)], problems_by_id={13: ["damaged"]})
+    assert isinstance(decision, Restore)
+    assert decision.manifest.checkpoint_id == 12
 
 
 def test_a_start_from_nothing_can_be_asked_for() -> None:

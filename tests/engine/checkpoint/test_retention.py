@@ -22,9 +22,12 @@ MakeSnapshot = Callable[..., SnapshotFiles]
 Take = Callable[..., Any]
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, open_storage: OpenStorage) -> CheckpointStorage:
     """A storage on each kind of root."""
+    if request.param == "s3":
+        settings = request.getfixturevalue("s3_settings")
+        return open_storage(request.getfixturevalue("s3_url"), settings=settings)
     return open_storage("memory://" if request.param == "memory" else None)
 
 

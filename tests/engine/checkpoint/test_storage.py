@@ -25,9 +25,13 @@ OpenStorage = Callable[..., CheckpointStorage]
 MakeSnapshot = Callable[..., SnapshotFiles]
 
 
-@pytest.fixture(params=["local", "memory", "threads"])
+@pytest.fixture(params=["local", "memory", "threads", "s3"])
 def storage(request: pytest.FixtureRequest, open_storage: OpenStorage) -> CheckpointStorage:
     """A storage on each kind of root, and one whose work really runs at the same time."""
+    if request.param == "s3":
+        return open_storage(
+            request.getfixturevalue("s3_url"), settings=request.getfixturevalue("s3_settings"), threads=4
+        )
     if request.param == "memory":
         return open_storage("memory://")
     return open_storage(threads=4 if request.param == "threads" else 0)

@@ -1,11 +1,15 @@
 """From a checkpoint to what the subtasks start from."""
 
+import os
 import shutil
+import time
 
 import pytest
-from tidegate.connectors import OutputLostError, SinkError, Split, files, formats
+from tidegate.connectors import OutputLostError, SinkError, Split, files, formats, memory
 from tidegate.engine import CheckpointError, CommitError, JobError, RunConfig, Topology, restart, run
-from tidegate.engine.testing import BARRIER, ScriptedSource, run_script
+from tidegate.engine.clock import SystemClock
+from tidegate.engine.testing import BARRIER, CRASH, ScriptedSource, run_script
+from tidegate.operators import agg
 
 
 def _run(folder, *, event_time):
@@ -262,3 +266,47 @@ async def test_when_a_later_checkpoint_is_the_only_one_and_lost_its_output_nothi
     with pytest.raises(CheckpointError, match="its output is lost: the ledger forgot it"):
         await _through_ledger(tmp_path, ledger)
     assert [value for found in ledger.visible for value in found["values"]] == [1, 2]
+
+
+def _restart(folder, events, **more):
+    """A run that crashes once behind its first checkpoint and goes on from there."""
+    source = ScriptedSource(["a", "b", BARRIER, CRASH, "a", BARRIER])
+    topology = Topology("letters")
+    counted = topology.source("letters", source).key_by(lambda letter: letter).aggregate(n=agg.count(), name="count")
+    counted.sink("out", memory.sink())
+    config = RunConfig(checkpoints=folder, checkpoint_interval="1h", restart=restart.fixed_delay(1, "0ms"))
+    return run_script(topology, source, config, on_event=lambda name, facts: events.append((name, facts)), **more)
+
+
+class HastyClock(SystemClock):
+    """Whoever sleeps has slept at once."""
+
+    async def sleep(self, seconds):
+        await super().sleep(0)
+
+
+async def test_a_restore_tells_how_far_it_is(tmp_path):
+    """Now and then while it goes on, and once at its end; bytes never go back."""
+    events = []
+    await _restart(tmp_path / "state", events, clock=HastyClock())
+    (restored,) = [facts for name, facts in events if name == "state_restored"]
+    assert restored["checkpoint_id"] == 1
+    assert restored["done_bytes"] == restored["total_bytes"] == restored["linked_bytes"] > 0
+    told = [facts["done_bytes"] for name, facts in events if name == "state_restoring"]
+    assert told == sorted(told)
+    assert len(told) > 1
+
+
+async def test_what_nobody_names_is_swept_by_a_running_job(tmp_path):
+    """Once it has made a checkpoint of its own, and nothing that is younger than an hour."""
+    events = []
+    contents = tmp_path / "state" / "letters" / "files" / "ab"
+    contents.mkdir(parents=True)
+    old, young = contents / ("ab" * 32), contents / ("abcd" * 16)
+    for orphan, age_s in ((old, 7_200), (young, 60)):
+        orphan.write_bytes(b"left by a killed process")
+        os.utime(orphan, times=(time.time() - age_s, time.time() - age_s))
+    await _restart(tmp_path / "state", events)
+    assert not old.exists()
+    assert young.exists()
+    assert [facts for name, facts in events if name == "orphans_swept"] == [{"contents": 1}]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tidegate.engine import RunConfig
-from tidegate.engine.checkpoint import decisions, storage
+from tidegate.engine.checkpoint import contents, decisions
 from tidegate.engine.checkpoint.attempts import Attempts
 from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator
 from tidegate.engine.checkpoint.manifest import FileEntry
@@ -29,9 +29,9 @@ Patch = pytest.MonkeyPatch
 def _manifest_before_upload(patch: Patch) -> None:
     """Files are stored a while after they are said to be."""
 
-    async def store_file(self: Any, path: Any, name: str, sha256: str | None) -> FileEntry:
-        sha256 = sha256 or storage._digest(path)
-        data, address = path.read_bytes(), self._content_path(sha256)
+    async def store_file(self: Any, path: Any, name: str, sha256: str | None, is_wanted: Any) -> FileEntry:
+        sha256 = sha256 or contents.sha256_of(path)
+        data, address = path.read_bytes(), self.path(sha256)
 
         async def later() -> None:
             await asyncio.sleep(0.001)
@@ -40,7 +40,7 @@ def _manifest_before_upload(patch: Patch) -> None:
         asyncio.get_running_loop().create_task(later())
         return FileEntry(name, len(data), sha256)
 
-    patch.setattr(storage.CheckpointStorage, "_store_file", store_file)
+    patch.setattr(contents.Contents, "_store_file", store_file)
 
 
 def _commit_before_manifest(patch: Patch) -> None:
@@ -170,13 +170,13 @@ def _barrier_before_the_snapshot(patch: Patch) -> None:
 
     async def late(self: Any, barrier: Barrier, splits: Any, alignment_ms: float = 0.0) -> None:
         if self.nodes and not splits:
-            self._spawn(_after(barrier_of(self, barrier, splits, alignment_ms)))
+            self._spawn(_after(self, barrier, splits, alignment_ms))
         else:
             await barrier_of(self, barrier, splits, alignment_ms)
 
-    async def _after(coroutine: Any) -> None:
+    async def _after(self: Any, barrier: Barrier, splits: Any, alignment_ms: float) -> None:
         await asyncio.sleep(0.001)
-        await coroutine
+        await barrier_of(self, barrier, splits, alignment_ms)
 
     patch.setattr(Chain, "barrier", late)
 
