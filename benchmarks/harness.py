@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,6 +134,8 @@ def side_command(name: str, side: str, setup: Setup, spawned_ns: int) -> list[st
     command += ["--spawned-ns", str(spawned_ns)]
     if setup.broker is not None:
         command += ["--servers", setup.broker.servers, "--broker-pid", str(setup.broker.pid)]
+    if setup.store is not None:
+        command += ["--store", json.dumps(asdict(setup.store), default=str)]
     core = measured_core()
     if load(name).one_core and core is not None:
         command += ["--core", str(core)]
@@ -178,6 +180,11 @@ def _prepared(name: str, scenario: Scenario, events: int, tell: Tell) -> Iterato
 
             tell(f"{name}: starting a broker")
             setup = replace(setup, broker=stack.enter_context(running_broker(name, one_core=scenario.one_core)))
+        if scenario.needs_store:
+            from .object_store import running_store
+
+            tell(f"{name}: starting an object store")
+            setup = replace(setup, store=stack.enter_context(running_store(name)))
         if scenario.prepare is not None:
             scenario.prepare(setup, tell)
         yield setup

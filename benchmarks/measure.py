@@ -6,11 +6,17 @@ The last line on stdout is the result, as JSON.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
-from .scenario import Broker, Setup, load
+from .scenario import Broker, Bucket, Setup, load
 from .stopwatch import print_result
+
+
+def _bucket(text: str) -> Bucket:
+    found = json.loads(text)
+    return Bucket(found["url"], found["options"], Path(found["folder"]))
 
 
 def main() -> None:
@@ -24,13 +30,14 @@ def main() -> None:
     parser.add_argument("--spawned-ns", type=int, default=0)
     parser.add_argument("--servers", help="of the Kafka broker, if one runs beside")
     parser.add_argument("--broker-pid", type=int, default=0)
+    parser.add_argument("--store", type=_bucket, help="the object store, if one runs beside, as JSON")
     parser.add_argument("--core", type=int, help="run on this core only")
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     scenario = load(given.scenario)
     broker = Broker(given.servers, given.broker_pid) if given.servers else None
-    setup = Setup(given.events, given.bids, given.work, given.spawned_ns, broker)
+    setup = Setup(given.events, given.bids, given.work, given.spawned_ns, broker, given.store)
     print_result(scenario.sides[given.side](setup))
 
 

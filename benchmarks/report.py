@@ -29,6 +29,11 @@ _LIBRARIES: Final = (
 )
 _UNITS: Final = {"_mb": " MB", "_ms": " ms", "_s": " s"}
 _SHOWN: Final = (
+    "state_mb",
+    "files_s",
+    "files_mb_per_s",
+    "raw_mb_per_s",
+    "share_of_raw",
     "median_s",
     "checkpoint_s",
     "from_start_s",
@@ -139,10 +144,10 @@ def _told(figures: Figures, side: str) -> Iterator[str]:
         if value is None:
             continue
         if name.endswith("_per_s"):
-            yield f"{value:,.0f} {name.removesuffix('_per_s')}/s"
+            yield f"{value:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}/s"
             continue
         unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
-        digits = 0 if unit in ("", "_mb") else 2
+        digits = 0 if unit in ("", "_mb") and not name.startswith("share") else 2
         yield f"{name.removesuffix(unit).replace('_', ' ')} {value:.{digits}f}{_UNITS.get(unit, '')}"
 
 

@@ -40,6 +40,21 @@ class Broker:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """A bucket of an object store that runs beside the sides.
+
+    Attributes:
+        url: its location.
+        options: what is needed to speak to it, as the setting `checkpoint_store` takes it.
+        folder: where the store has its objects as files, under their names.
+    """
+
+    url: str
+    options: dict[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Setup:
     """What a side works on.
 
@@ -49,6 +64,7 @@ class Setup:
         work: a folder for what the sides of one repetition write; it is shared by them and empty at first.
         spawned_ns: when this process was started, by the monotonic clock.
         broker: the Kafka broker of scenarios that ask for one.
+        store: the object store of scenarios that ask for one.
     """
 
     events: int
@@ -56,6 +72,13 @@ class Setup:
     work: Path
     spawned_ns: int = 0
     broker: Broker | None = None
+    store: Bucket | None = None
+
+    @property
+    def bucket(self) -> Bucket:
+        """The object store; only where the scenario asks for one."""
+        assert self.store is not None
+        return self.store
 
     @property
     def kafka(self) -> Broker:
@@ -120,6 +143,7 @@ class Scenario:
         killed: sides that end by killing their own process.
         reads_bids: whether the bids are needed.
         needs_broker: whether a Kafka broker runs beside the sides.
+        needs_store: whether an object store runs beside the sides.
         prepare: makes what all repetitions share, such as topics with records in them.
         one_core: whether each process has one core only.
         repeat: repetitions, usually.
@@ -136,6 +160,7 @@ class Scenario:
     killed: frozenset[str] = field(default_factory=frozenset)
     reads_bids: bool = True
     needs_broker: bool = False
+    needs_store: bool = False
     prepare: Callable[[Setup, Tell], None] | None = None
     one_core: bool = True
     repeat: int = 5
@@ -165,7 +190,10 @@ USUAL: Final = (
 KAFKA: Final = ("kafka-source", "kafka-sink", "kafka-stateless", "kafka-window", "kafka-latency")
 """What runs when `kafka` is named: they need Java, and some of them fetch other engines."""
 
-NAMES: Final = USUAL + KAFKA
+OBJECTS: Final = ("state-restore",)
+"""What runs when it is named: it needs Go once, and minutes."""
+
+NAMES: Final = USUAL + OBJECTS + KAFKA
 """The names of all scenarios."""
 
 
