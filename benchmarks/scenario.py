@@ -183,6 +183,10 @@ USUAL: Final = (
     "savepoint",
     "latency",
     "many-keys",
+    "changed-keys",
+    "state-size",
+    "beyond-memory-uniform",
+    "beyond-memory-zipf",
     "startup",
 )
 """What runs when nothing is named, in this order."""

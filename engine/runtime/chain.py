@@ -15,6 +15,7 @@ from ..state.backend import PendingSnapshot, SnapshotFiles
 from .elements import Barrier
 from .node import OperatorNode
 from .outputs import ChannelOutput, SinkLeaf
+from .pace import SnapshotPace
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Chain:
         self._reporter = reporter
         self._snapshot_directory = snapshot_directory
         self._finishing: Any = None
+        self._snapshot_pace = SnapshotPace()
 
     async def open(self) -> None:
         for sink in self._sinks:
@@ -123,7 +125,7 @@ class Chain:
                 await leaf.flush(arrived)
                 self.measures.backpressured_s += self._clock.monotonic() - started
         for store in self._stores:
-            if store.over_budget:
+            if store.over_budget and not store.drop_unchanged():
                 await self.snapshot_finished()
                 store.evict()
 
@@ -174,8 +176,11 @@ class Chain:
             if node.store is not None and not barrier.stateless and failure is None:
                 folder = self._snapshot_directory / f"{checkpoint_id}-{node.context.operator_id}"
                 try:
-                    pending.append(node.store.begin_snapshot(folder))
-                except Exception as error:  # full disk, damaged database: the checkpoint fails, not the job
+                    snapshot = node.store.begin_snapshot(folder)
+                    # Where little has changed that is all, and the next records find nothing frozen.
+                    snapshot.advance(self._snapshot_pace.limit(0.0))
+                    pending.append(snapshot)
+                except Exception as error:  # full disk, a value that cannot be stored: the checkpoint fails, not the job
                     failure = error
         for output in self._outputs:
             output.barrier(barrier)
@@ -202,13 +207,26 @@ class Chain:
         snapshots: list[SnapshotFiles] = []
         for snapshot in pending:
             try:
+                await self._write(snapshot)
                 snapshots.append(await self._executor.run(snapshot.finish))
-            except Exception as error:
+            except Exception as error:  # as above
                 failure = failure or error
         took_ms = (self._clock.monotonic() - started) * 1000
         # Also with a failure the report goes: the records in its committables will not come again.
         report = replace(report, snapshots=tuple(snapshots), snapshot_ms=took_ms)
         self._spawn(self._reporter.acknowledge(report, failure))
+
+    async def _write(self, snapshot: PendingSnapshot) -> None:
+        """Write what has changed in portions, letting others run in between: the subtask goes on from batch to batch."""
+        clock, pace = self._clock, self._snapshot_pace
+        ended = clock.monotonic()
+        while not snapshot.written:
+            started = clock.monotonic()
+            entries = snapshot.advance(pace.limit(started - ended))
+            ended = clock.monotonic()
+            self.measures.busy_s += ended - started
+            pace.observe(entries, ended - started)
+            await clock.sleep(0)
 
     def close(self) -> None:
         for node in self.nodes:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 _SMALLEST = 64
 _QUICK_S = 0.002
 _SLOW_S = 0.015
+_SHORTEST_S = 0.002
+_LONGEST_S = 0.005
+_FEW, _MOST = 64, 20_000
 
 
 class BatchSize:
@@ -29,6 +32,29 @@ class BatchSize:
             self.limit = max(min(_SMALLEST, self._largest), self.limit // 2)
         elif records >= self.limit // 2 and seconds < _QUICK_S:
             self.limit = min(self._largest, self.limit * 2)
+
+
+class SnapshotPace:
+    """How many entries of a snapshot to write before the subtask goes on: about two milliseconds' worth, and when the
+    subtask is busy half as long as it has taken for itself, up to five; so the snapshot gets done under any load.
+
+    >>> pace = SnapshotPace()
+    >>> pace.observe(500, 0.001); pace.limit(0.0)
+    1000
+    """
+
+    def __init__(self) -> None:
+        self._entry_s = 4e-6
+
+    def limit(self, others_s: float) -> int:
+        """How many, after so many seconds of other work."""
+        seconds = min(_LONGEST_S, max(_SHORTEST_S, others_s / 2))
+        return max(1, min(_MOST, int(seconds / self._entry_s)))
+
+    def observe(self, entries: int, seconds: float) -> None:
+        """So many entries took so long. Few say little, and what is cheaper than before is believed by halves."""
+        if entries >= _FEW:
+            self._entry_s = max(seconds / entries, self._entry_s / 2)
 
 
 class Pace:

@@ -10,6 +10,7 @@ from .backend import (
     StateSchema,
     StoreSnapshot,
     StoreSpec,
+    finish_at_once,
 )
 from .dict_backend import DictBackend
 from .key_groups import KeyGrouper, encode_key, key_group, key_group_range, subtask_of
@@ -29,6 +30,7 @@ __all__ = [
     "StoreSpec",
     "TimerService",
     "encode_key",
+    "finish_at_once",
     "key_group",
     "key_group_range",
     "subtask_of",

@@ -72,12 +72,39 @@ class SnapshotFiles:
 
 
 class PendingSnapshot(Protocol):
-    """The second half of a snapshot: what may take long. Between `begin_snapshot` and the end of `finish` the store
-    goes on working in memory; it does not write to its database (see `OperatorStore.over_budget`)."""
+    """What may take long of a snapshot. The store goes on working meanwhile: what is read is the newest state, what is
+    written into the snapshot is the state as it was at `begin_snapshot`.
+
+    The runtime calls `advance` between batches until the snapshot is `written`, then `finish`. Where one of them raises,
+    the snapshot has failed: no more is called, and nothing changed is forgotten, the next one has it."""
+
+    @property
+    def written(self) -> bool:
+        """Whether nothing is left for `advance`."""
+        ...
+
+    def advance(self, limit: int) -> int:
+        """Encode about `limit` entries and hand them to the database, on the event loop's thread; how many it were.
+
+        Raises:
+            StateError: a value cannot be stored, or the disk is full.
+        """
+        ...
 
     def finish(self) -> SnapshotFiles:
-        """Blocking; runs in the executor; called once."""
+        """Blocking; runs in the executor; called once.
+
+        Raises:
+            StateError: the files cannot be written.
+        """
         ...
+
+
+def finish_at_once(snapshot: PendingSnapshot) -> SnapshotFiles:
+    """The whole of a snapshot in one go, for those who have nothing else to do."""
+    while not snapshot.written:
+        snapshot.advance(1 << 20)
+    return snapshot.finish()
 
 
 class OperatorStore(Protocol):
@@ -88,14 +115,18 @@ class OperatorStore(Protocol):
     """The operator's timers; None when it uses none."""
 
     def begin_snapshot(self, directory: Path) -> PendingSnapshot:
-        """The part that must be done before the next record: everything changed is encoded and handed to the database.
-        `directory` does not exist yet."""
+        """The part that must be done before the next record; short, however much has changed. `directory` does not exist
+        yet, and no other snapshot is pending."""
         ...
 
     @property
     def over_budget(self) -> bool:
-        """Whether memory should be given back; cheap, asked after every batch. False while a snapshot is pending unless
-        memory is at twice its budget."""
+        """Whether memory should be given back; cheap, asked after every batch."""
+        ...
+
+    def drop_unchanged(self) -> bool:
+        """Drop the least recently used of the entries that need not be written; whether memory is within its budget
+        then, or within twice the budget while a snapshot is pending."""
         ...
 
     def evict(self) -> None:

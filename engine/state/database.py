@@ -18,6 +18,11 @@ _SPARE_BYTES = 16 << 20
 _TARGET_FILE_BYTES = 32 << 20
 
 
+def free_disk_bytes(path: Path) -> int:
+    """How much space is left where a path is."""
+    return shutil.disk_usage(path).free
+
+
 class Memory:
     """What the databases of one backend share: the block cache and the bound on write buffers.
 
@@ -31,7 +36,7 @@ class Memory:
         self,
         block_cache_bytes: int,
         write_buffer_bytes: int,
-        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        free_bytes: Callable[[Path], int] = free_disk_bytes,
     ) -> None:
         import rocksdict
 
@@ -113,15 +118,23 @@ class Database:
             StateError: the disk is full; found before the database is touched, so that it goes on working.
         """
         with explained(self.path):
-            unflushed = sum([column.unflushed_bytes for column in self._columns])
-            free = self.memory.free_bytes(self.path)
-            if free < unflushed + _SPARE_BYTES:
-                raise StateError(
-                    f"{self.path}: no space left on the disk: {unflushed + _SPARE_BYTES} bytes are needed and {free} "
-                    "are free; free some, or put the working directory elsewhere"
-                )
+            self.check_space(sum([column.unflushed_bytes for column in self._columns]))
             for column in self._columns:
                 column.flush()
+
+    def check_space(self, needed_bytes: int) -> None:
+        """Whether the disk takes so much, and a little more. Cheap.
+
+        Raises:
+            StateError: it is full. A database that finds out for itself takes nothing any more.
+        """
+        needed_bytes += _SPARE_BYTES
+        free = self.memory.free_bytes(self.path)
+        if free < needed_bytes:
+            raise StateError(
+                f"{self.path}: no space left on the disk: {needed_bytes} bytes are needed and {free} are free; free some, "
+                "or put the working directory elsewhere"
+            )
 
     def checkpoint(self, directory: Path) -> None:
         """Hard links of all files into a directory that does not exist."""

@@ -83,6 +83,9 @@ class DictStore:
             {DICT_FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self._bound.locals)},
         )
 
+    def drop_unchanged(self) -> bool:
+        return True
+
     def evict(self) -> None:
         pass
 
@@ -246,10 +249,15 @@ class DictMapTable:
 
 
 class _DictSnapshot:
+    written = True
+
     def __init__(self, directory: Path, snapshot: StoreSnapshot, content: dict[str, bytes]) -> None:
         self._directory = directory
         self._snapshot = snapshot
         self._content = content
+
+    def advance(self, limit: int) -> int:
+        return 0
 
     def finish(self) -> SnapshotFiles:
         try:

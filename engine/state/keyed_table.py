@@ -2,20 +2,24 @@
 
 Keys in the database: key group (u16, big endian) · encoded key.
 
-Every entry that is in memory is in exactly one of three dicts: `live`, touched since the last flush and taken to be
-changed; `clean`, touched in the interval before; `old`, not touched since. Inner loops see `live` only. A flush writes
-`live` and moves the dicts on by one; eviction drops `old` first. So recency costs the inner loops nothing.
+Every entry that is in memory is in exactly one of three dicts: `live`, touched since the last barrier and taken to be
+changed; `frozen`, changed before that barrier and not yet written for its snapshot; `clean`, as the database has it, the
+least recently written first. Inner loops see `live` only, so recency costs them nothing.
+
+A frozen entry is never given out: whoever asks for it gets it after it has been encoded as it was at the barrier, which
+is then *thawed*, waiting to be written. Eviction drops `clean` from its front.
 
 While nothing was dropped and nothing restored the table is complete: what is not in memory does not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 from zlib import crc32
 
+from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .sizing import SLOT_BYTES, EntrySize
@@ -36,10 +40,20 @@ class RocksKeyedTable:
         self.layout = layout
         self.column = column
         self.live: dict[Any, Any] = {}
+        self.failure: StateError | None = None
         self._clean: dict[Any, Any] = {}
-        self._old: dict[Any, Any] = {}
         self._stored: set[Any] = set()  # the keys of `live` that are in the database
         self._removed: set[Any] = set()  # keys whose entry in the database, if any, is void
+        self._frozen: dict[Any, Any] = {}
+        self._frozen_stored: set[Any] = set()
+        self._frozen_removed: set[Any] = set()
+        self._frozen_at_ms = 0
+        self._queue: list[Any] | None = None  # the keys that were frozen, in order, and how many have had their turn
+        self._turn = 0
+        self._measured = 0
+        self._thawed: list[tuple[bytes, bytes]] = []
+        self._portion: dict[Any, Any] = {}
+        self._portion_removed: list[Any] = []
         self._complete = True
         self._batched = 0
         self._keys = layout.keys
@@ -50,23 +64,29 @@ class RocksKeyedTable:
     def load(self, key: Any) -> Any:
         value = self._clean.pop(key, None)
         if value is None:
-            value = self._old.pop(key, None)
-        if value is None:
-            if key in self.live or key in self._removed:
+            if key in self._frozen:
+                value = self._thaw(key)
+            elif key in self.live or key in self._removed or key in self._frozen_removed:
                 return self.live.get(key)
-            value = self._fetch(key)
-            if value is None:
-                return None
+            else:
+                value = self._fetch(key)
+                if value is None:
+                    return None
         self._stored.add(key)
         self.live[key] = value
         return value
 
     def get(self, key: Any) -> Any:
-        for entries in (self.live, self._clean, self._old):
+        for entries in (self.live, self._clean):
             value = entries.get(key)
             if value is not None:
                 return value
-        if key in self._removed:
+        if key in self._frozen:
+            value = self._thaw(key)
+            # What could not be encoded is not in the database: it stays changed.
+            (self._clean if self.failure is None else self.live)[key] = value
+            return value
+        if key in self._removed or key in self._frozen_removed:
             return None
         value = self._fetch(key)
         if value is not None:
@@ -75,7 +95,10 @@ class RocksKeyedTable:
 
     def put(self, key: Any, value: Any) -> None:
         if key not in self.live:
-            if self._clean.pop(key, None) is not None or self._old.pop(key, None) is not None:
+            if key in self._frozen:
+                self._thaw(key)
+                self._stored.add(key)
+            elif self._clean.pop(key, None) is not None:
                 self._stored.add(key)
             else:
                 self._keys.check(key)
@@ -88,26 +111,40 @@ class RocksKeyedTable:
             if key in self._stored:
                 self._stored.discard(key)
                 self._removed.add(key)
-        elif self._clean.pop(key, None) is not None or self._old.pop(key, None) is not None or not self._complete:
+        elif key in self._frozen:
+            self._thaw(key)
+            self._removed.add(key)
+        elif self._clean.pop(key, None) is not None or not self._complete:
             self._removed.add(key)
 
     def items(self) -> Iterator[tuple[Any, Any]]:
-        for entries in (self.live, self._clean, self._old):
+        for key in list(self._frozen):
+            self.get(key)
+        for entries in (self.live, self._clean):
             yield from entries.items()
         if not self._complete:
-            in_memory = (self.live, self._clean, self._old, self._removed)
+            known = (self.live, self._clean, self._removed, self._frozen_removed)
             for raw, data in self.column.scan(b"", b"\xff\xff\xff"):
                 key = self._keys.decode(raw[2:])
-                if not any(key in known for known in in_memory):
+                if not any(key in keys for keys in known):
                     yield key, self._decode(data)
 
     def _fetch(self, key: Any) -> Any:
         if self._complete:
             self._keys.check(key)
             return None
-        encoded = self._keys.encode(key)
-        data = self.column.get(self._prefixes[crc32(encoded) % len(self._prefixes)] + encoded)
+        data = self.column.get(self._raw(key))
         return None if data is None else self._decode(data)
+
+    def _thaw(self, key: Any) -> Any:
+        """Take an entry out of `frozen`, its value encoded before anybody can change it."""
+        value = self._frozen.pop(key)
+        try:
+            self._thawed.append((self._raw(key), self.layout.values.encode(value)))
+        except StateError as error:
+            self.failure = self.failure or error
+        self._frozen_removed.discard(key)
+        return value
 
     # What follows is for the store.
 
@@ -118,41 +155,116 @@ class RocksKeyedTable:
     @property
     def memory_bytes(self) -> float:
         """Estimated size of what is in memory."""
-        held = len(self.live) + len(self._clean) + len(self._old)
-        return held * self._size.mean + (len(self._stored) + len(self._removed)) * SLOT_BYTES
+        held = len(self.live) + len(self._frozen) + len(self._clean) + len(self._thawed)
+        noted = len(self._stored) + len(self._removed) + len(self._frozen_stored) + len(self._frozen_removed)
+        return held * self._size.mean + noted * SLOT_BYTES
 
     def sample(self) -> None:
         """Look at a few entries to see how large they have become."""
         live = self.live
         self._size.sample([*islice(live.items(), _SAMPLE), *islice(reversed(live.items()), _SAMPLE)])
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
-        """Put what has changed into a write batch: everything, or the `limit` least recent entries and all removals."""
+    def freeze(self, now_ms: int) -> None:
+        """A barrier: what has changed is to be written as it is now. Costs the same however much that is."""
+        self._frozen, self.live = self.live, {}
+        self._frozen_stored, self._stored = self._stored, set()
+        self._frozen_removed, self._removed = self._removed, set()
+        self._frozen_at_ms = now_ms
+        self._measured = 0
+
+    @property
+    def frozen(self) -> int:
+        """How much is still to be written of what was frozen."""
+        return len(self._frozen) + len(self._frozen_removed) + len(self._thawed)
+
+    @property
+    def thawed(self) -> int:
+        """How many entries were asked for while they were frozen, and are still to be written."""
+        return len(self._thawed)
+
+    def add_thawed(self, batch: Any) -> None:
+        """Put what was thawed into a write batch. It comes before anything else, and before anything is dropped."""
+        handle, put = self.column.handle, batch.put
+        for raw, data in self._thawed:
+            put(raw, data, handle)
+
+    def wrote_thawed(self) -> None:
+        """What was thawed is in the database."""
+        self._thawed = []
+
+    def add_frozen(self, batch: Any, limit: int) -> int:
+        """Put about `limit` of what was frozen into a write batch, removals first. Returns how many."""
+        handle, delete, put = self.column.handle, batch.delete, batch.put
+        removed = self._frozen_removed
+        self._portion_removed = [removed.pop() for _ in range(min(limit, len(removed)))]
+        gone = self._portion_removed
+        portion: dict[Any, Any] = {}
+        if self._frozen and len(gone) < limit:
+            if self._queue is None:
+                self._queue, self._turn = list(self._frozen), 0
+            frozen = self._frozen
+            stop = self._turn + limit - len(gone)
+            portion = {key: frozen[key] for key in self._queue[self._turn : stop] if key in frozen}
+            self._turn = stop
+        kept = portion
+        if self.layout.expiring:
+            now_ms = self._frozen_at_ms
+            kept = {key: value for key, value in portion.items() if value[0] > now_ms}
+            gone = [*gone, *[key for key in portion if key not in kept and key in self._frozen_stored]]
+        for raw in self._raw_keys(gone):
+            delete(raw, handle)
+        values = self.layout.values.encode_many(kept.values())
+        for raw, value in zip(self._raw_keys(kept), values, strict=True):
+            put(raw, value, handle)
+        self._portion = portion
+        if kept:
+            self._measured += len(kept)
+            self._size.measure(kept.items(), values, len(kept) / self._measured)
+        return len(self._portion_removed) + len(portion)
+
+    def wrote_frozen(self) -> None:
+        """The batch is in the database: its entries are clean now."""
+        frozen, portion = self._frozen, self._portion
+        for key in portion:
+            del frozen[key]
+        if self.layout.expiring:
+            now_ms = self._frozen_at_ms
+            portion = {key: value for key, value in portion.items() if value[0] > now_ms}
+        self._clean.update(portion)
+        self._portion, self._portion_removed = {}, []
+        if not frozen:
+            self._queue = None
+            self._frozen_stored = set()
+
+    def unfreeze(self) -> None:
+        """The snapshot has failed: what was not written is changed still."""
+        self._frozen.update(self.live)
+        self.live, self._frozen = self._frozen, {}
+        self._stored |= self._frozen_stored
+        self._frozen_stored = set()
+        self._removed.update(self._frozen_removed, self._portion_removed)
+        self._frozen_removed = set()
+        self._portion, self._portion_removed = {}, []
+        self._queue = None
+        self.failure = None
+
+    def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
+        """Put the `limit` least recently touched changed entries and all removals into a write batch. Nothing is
+        frozen."""
         if self.layout.expiring:
             self._forget_expired(now_ms)
-        live = self.live if limit is None else dict(islice(self.live.items(), limit))
+        oldest = dict(islice(self.live.items(), limit))
         handle, delete, put = self.column.handle, batch.delete, batch.put
         for key in self._raw_keys(self._removed):
             delete(key, handle)
-        values = self.layout.values.encode_many(live.values())
-        for key, value in zip(self._raw_keys(live), values, strict=True):
+        values = self.layout.values.encode_many(oldest.values())
+        for key, value in zip(self._raw_keys(oldest), values, strict=True):
             put(key, value, handle)
-        self._size.measure(live.items(), values)
-        self._batched = len(live)
-
-    def wrote_all(self) -> None:
-        """The batch with everything is in the database."""
-        if self._old:
-            self._old.update(self._clean)
-        else:
-            self._old = self._clean
-        self._clean = self.live
-        self.live = {}
-        self._stored = set()
-        self._removed = set()
+        self._size.measure(oldest.items(), values)
+        self._batched = len(oldest)
 
     def wrote_oldest(self) -> None:
-        """The batch with some entries is in the database: drop them from memory."""
+        """That batch is in the database: drop its entries from memory."""
         written = list(islice(self.live, self._batched))
         self._stored.difference_update(written)
         for key in written:
@@ -162,17 +274,12 @@ class RocksKeyedTable:
 
     def drop_unchanged(self, excess_bytes: float) -> None:
         """Drop unchanged entries, the least recent first, until `excess_bytes` are gone or none is left."""
-        for entries in (self._old, self._clean):
-            count = min(len(entries), int(excess_bytes / self._size.mean) + 1)
-            if excess_bytes <= 0 or not count:
-                continue
-            excess_bytes -= count * self._size.mean
-            self._complete = False
-            kept = dict(islice(entries.items(), count, None))
-            if entries is self._old:
-                self._old = kept
-            else:
-                self._clean = kept
+        if excess_bytes <= 0 or not self._clean:
+            return
+        clean = self._clean
+        for key in list(islice(clean, int(excess_bytes / self._size.mean) + 1)):
+            del clean[key]
+        self._complete = False
 
     def entries_for(self, n_bytes: float) -> int:
         """How many changed entries take about `n_bytes`."""
@@ -182,17 +289,20 @@ class RocksKeyedTable:
         """An entry in the database has expired: drop it from memory, unless it has changed since. Whether it may be
         deleted."""
         key = self._keys.decode(raw[2:])
-        if key in self.live:
+        if key in self.live or key in self._frozen:
             return False
         self._clean.pop(key, None)
-        self._old.pop(key, None)
         return True
 
     def _forget_expired(self, now_ms: int) -> None:
         for key in [key for key, (expires_ms, _) in self.live.items() if expires_ms <= now_ms]:
             self.remove(key)
 
-    def _raw_keys(self, keys: Any) -> list[bytes]:
+    def _raw(self, key: Any) -> bytes:
+        encoded = self._keys.encode(key)
+        return self._prefixes[crc32(encoded) % len(self._prefixes)] + encoded
+
+    def _raw_keys(self, keys: Sequence[Any] | set[Any] | dict[Any, Any]) -> list[bytes]:
         prefixes = self._prefixes
         count = len(prefixes)
         return [prefixes[crc32(key) % count] + key for key in self._keys.encode_many(keys)]

@@ -3,18 +3,21 @@
 Keys in the database: key group (u16) · length of the encoded key (u32) · encoded key · encoded map key, all big endian,
 so that the map of a key is one range.
 
-Changed entries are in `_changed`, where `_GONE` stands for one to delete; entries as the database has them are in
-`_clean`. A changed entry that is in the database may be in both: `_changed` counts. What is in neither does not exist
-while the table is complete, or while the key is *whole*: all its entries are in memory.
+Changed entries are in `_changed`, where `_GONE` stands for one to delete; those changed before the last barrier and not
+yet written for its snapshot in `_frozen`; entries as the database has them in `_clean`. An entry may be in several: they
+count in this order. What is in none does not exist while the table is complete, or while the key is *whole*: all its
+entries are in memory. A frozen value is never given out: whoever asks for it gets it after it has been encoded as it was
+at the barrier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 from zlib import crc32
 
+from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
@@ -42,6 +45,18 @@ class RocksMapTable:
         self._cleared: set[Any] = set()  # keys whose range in the database is void; they are whole
         self._complete = True
         self._batched: list[Any] = []
+        self.failure: StateError | None = None
+        self._frozen: dict[Any, dict[Any, Any]] = {}
+        self._frozen_cleared: set[Any] = set()
+        self._frozen_at_ms = 0
+        self._queue: list[Any] | None = None  # the keys that were frozen, in order, and how many have had their turn
+        self._turn = 0
+        self._map_keys_queue: list[Any] = []  # of the key whose turn it is, if its map is too large for one
+        self._map_keys_turn = 0
+        self._measured = 0
+        self._thawed: list[tuple[bytes, bytes | None, bytes]] = []  # key, value; or without value the end of a range
+        self._portions: list[tuple[Any, dict[Any, Any]]] = []
+        self._portion_cleared: list[Any] = []
         self._keys = layout.keys
         self._map_keys = layout.map_keys
         self._decode = layout.values.decode
@@ -51,6 +66,10 @@ class RocksMapTable:
 
     def get(self, key: Any, map_key: Any) -> Any:
         value = self._changed.get(key, _NOTHING).get(map_key)
+        if value is None:
+            value = self._frozen.get(key, _NOTHING).get(map_key)
+            if value is not None and value is not _GONE:
+                self._thaw(key, {map_key: value})
         if value is None:
             value = self._clean.get(key, _NOTHING).get(map_key)
         if value is not None:
@@ -75,7 +94,8 @@ class RocksMapTable:
         entries[map_key] = value
 
     def remove(self, key: Any, map_key: Any) -> None:
-        if map_key in self._clean.get(key, _NOTHING) or not (self._complete or key in self._whole):
+        stored = map_key in self._clean.get(key, _NOTHING) or map_key in self._frozen.get(key, _NOTHING)
+        if stored or not (self._complete or key in self._whole):
             self.put(key, map_key, _GONE)
         elif key in self._changed and self._changed[key].pop(map_key, None) is not None:
             self._held -= 1
@@ -86,17 +106,63 @@ class RocksMapTable:
             head = self._head(key)
             for raw, data in self.column.scan(head, _after(head)):
                 found[self._map_keys.decode(raw[len(head) :])] = self._decode(data)
+        self._thaw_all(key)
         # The objects in memory count, not their copies from the database: user code may hold on to them.
         found.update(self._clean.get(key, _NOTHING))
+        found.update(self._frozen.get(key, _NOTHING))
         found.update(self._changed.get(key, _NOTHING))
         return iter([(map_key, value) for map_key, value in found.items() if value is not _GONE])
 
     def clear(self, key: Any) -> None:
+        self._thaw_all(key)
         clean = self._clean.pop(key, _NOTHING)
         self._held -= len(clean) + len(self._changed.pop(key, _NOTHING))
         if clean or not (self._complete or key in self._whole):
             self._cleared.add(key)
         self._whole.add(key)
+
+    def _thaw_all(self, key: Any) -> None:
+        frozen = self._frozen.get(key)
+        if frozen:
+            self._thaw(key, {map_key: value for map_key, value in frozen.items() if value is not _GONE})
+
+    def _thaw(self, key: Any, entries: dict[Any, Any]) -> None:
+        """Take entries of a key out of `_frozen`, their values encoded before anybody can change them."""
+        frozen = self._frozen[key]
+        for map_key in entries:
+            del frozen[map_key]
+        try:
+            head = self._head(key)
+            encode, encode_value = self._map_keys.encode, self.layout.values.encode
+            thawed = [(head + encode(map_key), encode_value(value), b"") for map_key, value in entries.items()]
+        except StateError as error:
+            # What could not be encoded is not in the database: it stays changed.
+            self.failure = self.failure or error
+            changed = self._changed.setdefault(key, {})
+            for map_key, value in entries.items():
+                self._held -= map_key in changed
+                changed.setdefault(map_key, value)
+            return
+        if key in self._frozen_cleared:
+            # A clearing of the time before the barrier must not come after what followed it.
+            self._frozen_cleared.discard(key)
+            self._thawed.append((head, None, _after(head)))
+        self._thawed += thawed
+        self._make_clean(key, entries)
+
+    def _make_clean(self, key: Any, entries: dict[Any, Any]) -> None:
+        """Entries that were frozen are written."""
+        # What was written last is dropped last.
+        clean = self._clean.pop(key, {})
+        for map_key, value in entries.items():
+            self._held -= map_key in clean
+            if value is not _GONE:
+                clean[map_key] = value
+            else:
+                clean.pop(map_key, None)
+                self._held -= 1
+        if clean:
+            self._clean[key] = clean
 
     # What follows is for the store.
 
@@ -107,11 +173,12 @@ class RocksMapTable:
     @property
     def memory_bytes(self) -> float:
         """Estimated size of what is in memory."""
-        tables = len(self._changed) + len(self._clean)
+        tables = len(self._changed) + len(self._clean) + len(self._frozen)
+        noted = len(self._whole) + len(self._cleared) + len(self._frozen_cleared)
         return (
-            self._held * self._size.mean
+            (self._held + len(self._thawed)) * self._size.mean
             + tables * (TABLE_BYTES + SLOT_BYTES)
-            + (len(self._whole) + len(self._cleared)) * SLOT_BYTES
+            + noted * SLOT_BYTES
         )
 
     def sample(self) -> None:
@@ -119,44 +186,146 @@ class RocksMapTable:
         for newest in islice(reversed(self._changed.values()), 1):
             self._size.sample(islice(newest.items(), _SAMPLE))
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
-        """Put what has changed into a write batch: everything, or the maps of the `limit` least recent keys, and all
-        clearings."""
-        handle, put, delete = self.column.handle, batch.put, batch.delete
-        for key in self._cleared:
-            head = self._head(key)
-            batch.delete_range(head, _after(head), handle)
-        encode, encode_value = self._map_keys.encode, self.layout.values.encode
-        stored: list[tuple[Any, Any]] = []
-        encoded: list[bytes] = []
+    def freeze(self, now_ms: int) -> None:
+        """A barrier: what has changed is to be written as it is now. Costs the same however much that is."""
+        self._frozen, self._changed = self._changed, {}
+        self._frozen_cleared, self._cleared = self._cleared, set()
+        self._frozen_at_ms = now_ms
+        self._measured = 0
+
+    @property
+    def frozen(self) -> int:
+        """How much is still to be written of what was frozen: 0 when nothing is."""
+        return len(self._frozen) + len(self._frozen_cleared) + len(self._thawed)
+
+    @property
+    def thawed(self) -> int:
+        """How many entries were asked for while they were frozen, and are still to be written."""
+        return len(self._thawed)
+
+    def add_thawed(self, batch: Any) -> None:
+        """Put what was thawed into a write batch. It comes before anything else, and before anything is dropped."""
+        handle = self.column.handle
+        for raw, data, stop in self._thawed:
+            if data is None:
+                batch.delete_range(raw, stop, handle)
+            else:
+                batch.put(raw, data, handle)
+
+    def wrote_thawed(self) -> None:
+        """What was thawed is in the database."""
+        self._thawed = []
+
+    def add_frozen(self, batch: Any, limit: int) -> int:
+        """Put about `limit` of what was frozen into a write batch, clearings first. Returns how many."""
+        cleared = self._frozen_cleared
+        self._portion_cleared = [cleared.pop() for _ in range(min(limit, len(cleared)))]
+        self._add_clearings(batch, self._portion_cleared)
+        count = len(self._portion_cleared)
+        self._portions = self._next_portions(limit - count)
+        for key, entries in self._portions:
+            count += len(entries) or 1
+            if self.layout.expiring:
+                self._mark_expired(entries, self._frozen_at_ms)
+        written = self._add_entries(batch)
+        if written:
+            self._measured += len(written)
+            self._measure(written, len(written) / self._measured)
+        return count
+
+    def _next_portions(self, limit: int) -> list[tuple[Any, dict[Any, Any]]]:
+        portions: list[tuple[Any, dict[Any, Any]]] = []
+        if self._queue is None:
+            self._queue, self._turn = list(self._frozen), 0
+        while limit > 0 and self._turn < len(self._queue):
+            key = self._queue[self._turn]
+            entries = self._frozen.get(key, _NOTHING)
+            if len(entries) <= limit:
+                self._turn += 1
+                self._map_keys_queue = []
+                portion = dict(entries)
+            else:
+                if not self._map_keys_queue:
+                    self._map_keys_queue, self._map_keys_turn = list(entries), 0
+                stop = self._map_keys_turn + limit
+                keys = self._map_keys_queue[self._map_keys_turn : stop]
+                self._map_keys_turn = stop
+                portion = {map_key: entries[map_key] for map_key in keys if map_key in entries}
+            portions.append((key, portion))
+            limit -= len(portion) or 1
+        return portions
+
+    def wrote_frozen(self) -> None:
+        """The batch is in the database: its entries are clean now."""
+        for key, entries in self._portions:
+            frozen = self._frozen.get(key)
+            if frozen is not None:
+                for map_key in entries:
+                    del frozen[map_key]
+                if not frozen:
+                    del self._frozen[key]
+            self._make_clean(key, entries)
+        self._portions, self._portion_cleared = [], []
+        if not self._frozen:
+            self._queue = None
+            if self._complete:
+                self._whole.clear()
+
+    def unfreeze(self) -> None:
+        """The snapshot has failed: what was not written is changed still."""
+        for key, entries in self._frozen.items():
+            changed = self._changed.setdefault(key, {})
+            for map_key, value in entries.items():
+                self._held -= map_key in changed
+                changed.setdefault(map_key, value)
+        self._cleared.update(self._frozen_cleared, self._portion_cleared)
+        self._frozen, self._frozen_cleared = {}, set()
+        self._portions, self._portion_cleared = [], []
+        self._queue = None
+        self._map_keys_queue = []
+        self.failure = None
+
+    def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
+        """Put the maps of the `limit` least recently touched changed keys, and all clearings, into a write batch. Nothing
+        is frozen."""
+        self._add_clearings(batch, self._cleared)
         self._batched = list(islice(self._changed, limit))
-        for key in self._batched:
+        self._portions = [(key, self._changed[key]) for key in self._batched]
+        if self.layout.expiring:
+            for _, entries in self._portions:
+                self._mark_expired(entries, now_ms)
+        self._measure(self._add_entries(batch))
+        self._portions = []
+
+    def _add_clearings(self, batch: Any, keys: Iterable[Any]) -> None:
+        for key in keys:
             head = self._head(key)
-            for map_key, value in self._changed[key].items():
-                if self.layout.expiring and value is not _GONE and value[0] <= now_ms:
-                    value = self._changed[key][map_key] = _GONE
+            batch.delete_range(head, _after(head), self.column.handle)
+
+    def _add_entries(self, batch: Any) -> list[bytes]:
+        """Put the portions into a write batch; the encoded values."""
+        handle, put, delete = self.column.handle, batch.put, batch.delete
+        encode, encode_value = self._map_keys.encode, self.layout.values.encode
+        encoded: list[bytes] = []
+        for key, entries in self._portions:
+            head = self._head(key)
+            for map_key, value in entries.items():
                 if value is _GONE:
                     delete(head + encode(map_key), handle)
                 else:
                     encoded.append(encode_value(value))
                     put(head + encode(map_key), encoded[-1], handle)
-                    stored.append((map_key, value))
-        self._size.measure(stored, encoded)
+        return encoded
 
-    def wrote_all(self) -> None:
-        """The batch with everything is in the database."""
-        for key, entries in self._changed.items():
-            clean = self._clean.pop(key, {})
-            clean.update(entries)
-            if _GONE in entries.values():
-                clean = {map_key: value for map_key, value in clean.items() if value is not _GONE}
-            if clean:
-                self._clean[key] = clean
-        self._changed = {}
-        self._cleared = set()
-        if self._complete:
-            self._whole.clear()
-        self._held = sum(map(len, self._clean.values()))
+    @staticmethod
+    def _mark_expired(entries: dict[Any, Any], now_ms: int) -> None:
+        for map_key, value in entries.items():
+            if value is not _GONE and value[0] <= now_ms:
+                entries[map_key] = _GONE
+
+    def _measure(self, encoded: list[bytes], weight: float = 1.0) -> None:
+        stored = (item for _, entries in self._portions for item in entries.items() if item[1] is not _GONE)
+        self._size.measure(stored, encoded, weight)
 
     def wrote_oldest(self) -> None:
         """The batch with the maps of some keys is in the database: drop them from memory."""
@@ -177,7 +346,7 @@ class RocksMapTable:
             excess_bytes -= count * self._size.mean + TABLE_BYTES + SLOT_BYTES
             self._whole.discard(key)
             self._complete = False
-        if excess_bytes > 0 and not self._cleared:
+        if excess_bytes > 0 and not (self._cleared or self._frozen_cleared):
             self._whole.clear()
 
     def entries_for(self, n_bytes: float) -> int:
@@ -193,7 +362,7 @@ class RocksMapTable:
         length = int.from_bytes(raw[2:6], "big")
         key = self._keys.decode(raw[6 : 6 + length])
         map_key = self._map_keys.decode(raw[6 + length :])
-        if map_key in self._changed.get(key, _NOTHING):
+        if map_key in self._changed.get(key, _NOTHING) or map_key in self._frozen.get(key, _NOTHING):
             return False
         if self._clean.get(key, {}).pop(map_key, None) is not None:
             self._held -= 1

@@ -1,16 +1,19 @@
 """The state backend on RocksDB: state larger than memory, snapshots by hard links.
 
 One database per store, one column family per keyed state; local lists need none. The tables hold native objects and
-write them back; this is where they are put together, flushed, evicted and snapshotted.
+write them back; this is where they are put together, evicted and snapshotted.
 
-A snapshot is a checkpoint of the database (immutable SST files, and the small files that name them), with two small
-files beside it: the namespaces that each window table holds, and the local lists.
+At a barrier the tables freeze what has changed, which takes no time. It is written in portions between batches. Until the
+database has made a checkpoint of itself nothing else is written to it, so that the snapshot is the state at the barrier.
+
+A snapshot is that checkpoint (immutable SST files, and the small files that name them), with two small files beside it:
+the namespaces that each window table holds, and the local lists.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +22,9 @@ import msgspec
 from ...operators.state import Tables
 from ..errors import StateError
 from .backend import OperatorStore, PendingSnapshot, SnapshotFiles, StoreSnapshot, StoreSpec
-from .database import Column, Database, Memory, explained
+from .database import Column, Database, Memory, explained, free_disk_bytes
 from .entries import read_items
-from .expiry import ExpirySweep, add_expired
+from .expiry import ExpirySweep
 from .keyed_table import RocksKeyedTable
 from .layout import EVENT_TIMERS, PROCESSING_TIMERS, BoundTables, StateLayout
 from .local_items import FILE as LOCAL_FILE
@@ -54,12 +57,18 @@ class RocksDBBackend:
     Args:
         block_cache_bytes: memory for blocks read from disk, shared by all stores of the backend.
         write_buffer_bytes: memory for what is written and not yet flushed, shared by all stores of the backend.
+        free_bytes: says how much space is left where a path is.
     """
 
     name = "rocksdb"
 
-    def __init__(self, block_cache_bytes: int = 64 << 20, write_buffer_bytes: int = 64 << 20) -> None:
-        self._memory = Memory(block_cache_bytes, write_buffer_bytes)
+    def __init__(
+        self,
+        block_cache_bytes: int = 64 << 20,
+        write_buffer_bytes: int = 64 << 20,
+        free_bytes: Callable[[Path], int] = free_disk_bytes,
+    ) -> None:
+        self._memory = Memory(block_cache_bytes, write_buffer_bytes, free_bytes)
 
     def create(self, spec: StoreSpec) -> OperatorStore:
         """An empty store.
@@ -167,23 +176,13 @@ class RocksDBStore:
         self._measure_disk()
 
     def begin_snapshot(self, directory: Path) -> PendingSnapshot:
-        database = self._database
-        if database is not None:
-            now_ms = self._spec.now_ms()
-            batch = database.batch()
-            for name, table in self._by_name.items():
-                table.add_writes(batch, now_ms)
-                if name in self._sweeps:
-                    add_expired(batch, table, self._sweeps[name], now_ms)
-            database.write(batch)
-            for table in self._by_name.values():
-                table.wrote_all()
+        now_ms = self._spec.now_ms()
+        for table in self._by_name.values():
+            table.freeze(now_ms)
+        for sweep in self._sweeps.values():
+            sweep.begin(now_ms)
         self._pending = True
-        namespaces = {
-            name: table.stored for name, table in self._by_name.items() if isinstance(table, RocksWindowTable)
-        }
-        beside = {LOCAL_FILE: encode_local(self._bound.locals), NAMESPACES_FILE: msgspec.msgpack.encode(namespaces)}
-        return _RocksDBSnapshot(self, directory, beside)
+        return _RocksDBSnapshot(self, directory, encode_local(self._bound.locals))
 
     @property
     def over_budget(self) -> bool:
@@ -191,27 +190,30 @@ class RocksDBStore:
         if self._asked % _SAMPLE_EVERY == 0:
             for table in self._by_name.values():
                 table.sample()
-        allowed = self._spec.memory_budget_bytes * (2 if self._pending else 1)
-        return self.memory_bytes > allowed
+        return self.memory_bytes > self._spec.memory_budget_bytes
+
+    def drop_unchanged(self) -> bool:
+        database = self._database
+        if database is None:
+            return True
+        tables = list(self._by_name.values())
+        self._write_thawed(database, tables)
+        budget = self._spec.memory_budget_bytes
+        target = budget * _EVICT_TO
+        before = max(1, self.memory_bytes)
+        for table in tables:
+            table.drop_unchanged((before - target) * table.memory_bytes / before)
+        for table in tables:
+            table.drop_unchanged(self.memory_bytes - target)
+        return self.memory_bytes <= budget * (2 if self._pending else 1)
 
     def evict(self) -> None:
         database = self._database
-        if database is None:
-            return
-        target = self._spec.memory_budget_bytes * _EVICT_TO
-        before = self.memory_bytes
-        excess = before - target
-        if excess <= 0:
+        if database is None or self.drop_unchanged():
             return
         tables = list(self._by_name.values())
-        for table in tables:
-            table.drop_unchanged(excess * table.memory_bytes / before)
-        for table in tables:
-            table.drop_unchanged(self.memory_bytes - target)
         before = self.memory_bytes
-        excess = before - target
-        if excess <= 0:
-            return
+        excess = before - self._spec.memory_budget_bytes * _EVICT_TO
         batch = database.batch()
         for table in tables:
             share = excess * table.memory_bytes / before
@@ -229,8 +231,75 @@ class RocksDBStore:
         if database is not None:
             database.close()
 
-    def finish_snapshot(self, directory: Path, beside: dict[str, bytes]) -> SnapshotFiles:
-        """The second half of a snapshot; see `PendingSnapshot.finish`."""
+    @property
+    def snapshot_written(self) -> bool:
+        """Whether nothing is left of what was frozen."""
+        tables, sweeps = self._by_name.values(), self._sweeps.values()
+        return not any(table.frozen for table in tables) and not any(sweep.left for sweep in sweeps)
+
+    def advance_snapshot(self, limit: int) -> int:
+        """A portion of a snapshot; see `PendingSnapshot.advance`."""
+        tables = list(self._by_name.values())
+        try:
+            return 0 if self._database is None else self._advance(self._database, tables, limit)
+        except BaseException:
+            self._pending = False
+            for table in tables:
+                table.unfreeze()
+            raise
+
+    def _advance(self, database: Database, tables: list[Table], limit: int) -> int:
+        database.check_space(0)
+        self._write_thawed(database, tables)
+        left = limit
+        batch = database.batch()
+        for table in tables:
+            if table.failure is not None:
+                raise table.failure
+            if left > 0:
+                left -= table.add_frozen(batch, left)
+        database.write(batch)
+        for table in tables:
+            table.wrote_frozen()
+        if left > 0 and not any(table.frozen for table in tables):
+            # Only now is everything that is clean in memory the same in the database.
+            for name, sweep in self._sweeps.items():
+                before = sweep.left
+                self._delete_expired(database, self._by_name[name], sweep.step(max(0, left)))
+                left -= before - sweep.left
+        return limit - left
+
+    @staticmethod
+    def _delete_expired(database: Database, table: Table, expired: list[bytes]) -> None:
+        if not expired:
+            return
+        batch = database.batch()
+        for raw in expired:
+            if table.forget_stored(raw):
+                batch.delete(raw, table.column.handle)
+        database.write(batch)
+
+    @staticmethod
+    def _write_thawed(database: Database, tables: list[Table]) -> None:
+        thawed = [table for table in tables if table.thawed]
+        if not thawed:
+            return
+        batch = database.batch()
+        for table in thawed:
+            table.add_thawed(batch)
+        database.write(batch)
+        for table in thawed:
+            table.wrote_thawed()
+
+    def finish_snapshot(self, directory: Path, local: bytes) -> SnapshotFiles:
+        """The last part of a snapshot; see `PendingSnapshot.finish`."""
+        namespaces = {
+            name: (list(stored), list(doubtful))
+            for name, table in self._by_name.items()
+            if isinstance(table, RocksWindowTable)
+            for stored, doubtful in [table.take_at_barrier()]
+        }
+        beside = {LOCAL_FILE: local, NAMESPACES_FILE: msgspec.msgpack.encode(namespaces)}
         try:
             with explained(directory):
                 if self._database is None:
@@ -293,15 +362,22 @@ class RocksDBStore:
 
 
 class _RocksDBSnapshot:
-    """A snapshot whose files are still to be made."""
+    """A snapshot that is being written."""
 
-    def __init__(self, store: RocksDBStore, directory: Path, beside: dict[str, bytes]) -> None:
+    def __init__(self, store: RocksDBStore, directory: Path, local: bytes) -> None:
         self._store = store
         self._directory = directory
-        self._beside = beside
+        self._local = local
+
+    @property
+    def written(self) -> bool:
+        return self._store.snapshot_written
+
+    def advance(self, limit: int) -> int:
+        return self._store.advance_snapshot(limit)
 
     def finish(self) -> SnapshotFiles:
-        return self._store.finish_snapshot(self._directory, self._beside)
+        return self._store.finish_snapshot(self._directory, self._local)
 
 
 def _column(layout: StateLayout) -> Column:

@@ -62,10 +62,11 @@ class EntrySize:
             seen = SLOT_BYTES + sum(sizes) / len(sizes)
             self.mean += (seen - self.mean) / 2
 
-    def measure(self, entries: Iterable[tuple[Any, Any]], encoded: list[bytes]) -> None:
+    def measure(self, entries: Iterable[tuple[Any, Any]], encoded: list[bytes], weight: float = 1.0) -> None:
         """Set the mean from all changed entries with their encoded values, in the same order.
 
-        A few of them are looked at; how far these are from the others is seen from the encoded sizes.
+        A few of them are looked at; how far these are from the others is seen from the encoded sizes. `weight` is
+        their share of all that were measured since the last barrier, where they come in portions.
         """
         if not encoded:
             return
@@ -75,4 +76,5 @@ class EntrySize:
         values = sum([deep_bytes(value) for _, value in chosen]) / len(chosen)
         of_chosen = sum(map(len, encoded[::step])) / len(chosen)
         of_all = sum(map(len, encoded)) / len(encoded)
-        self.mean = SLOT_BYTES + keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))
+        seen = SLOT_BYTES + keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))
+        self.mean += (seen - self.mean) * weight

@@ -3,20 +3,24 @@
 Keys in the database: key group (u16) · namespace (i64, sign flipped) · encoded key, all big endian, so that a window
 is one range per key group.
 
-Entries in memory are in `live`, touched since the last flush and taken to be changed, or in `clean`. Whether an entry
-that is not in memory may exist is known per namespace: a namespace is *partial* when it came from a snapshot or when
-some of its entries were dropped from memory. Of any other namespace everything is in memory, and one that was never
-flushed has nothing to delete.
+Entries in memory are in `live`, touched since the last barrier and taken to be changed; in `frozen`, changed before that
+barrier and not yet written for its snapshot; or in `clean`, as the database has them. A frozen entry is never given out:
+whoever asks for it gets it after it has been encoded as it was at the barrier.
+
+Whether an entry that is not in memory may exist is known per namespace: a namespace is *partial* when it came from a
+snapshot or when some of its entries were dropped from memory. Of any other namespace everything is in memory, and one
+that was never written has nothing to delete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import chain, islice
 from typing import Any
 from zlib import crc32
 
+from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
@@ -59,6 +63,17 @@ class RocksWindowTable:
         self._doubtful: set[int] = set()  # stored, but an entry was removed: there may be none left
         self._removed: dict[int, set[Any]] = {}  # keys to delete from the database
         self._dropped: dict[int, list[Any] | None] = {}  # namespaces to delete: their keys, or None for all
+        self.failure: StateError | None = None
+        self._frozen: dict[int, dict[Any, Any]] = {}
+        self._frozen_removed: dict[int, set[Any]] = {}
+        self._frozen_dropped: dict[int, list[Any] | None] = {}
+        self._at_barrier: tuple[set[int], set[int]] = (set(), set())  # the stored and doubtful ones of the snapshot
+        self._queue: list[int] | None = None  # the namespaces that were frozen, in order
+        self._turn = 0
+        self._keys_queue: list[Any] = []  # the keys of the namespace whose turn it is, if they are too many for one
+        self._keys_turn = 0
+        self._measured = 0
+        self._thawed: list[tuple[bytes, bytes | None, bytes | None]] = []  # key, value; or without value the end of a range
         self._known: set[int] = set()  # all namespaces in `_order`, which has those that are gone as well
         self._order: list[int] = []
         self._keys = layout.keys
@@ -69,6 +84,8 @@ class RocksWindowTable:
         self._held = 0
         self._asked = 0
         self._portions: list[tuple[int, dict[Any, Any]]] = []
+        self._portion_dropped: dict[int, list[Any] | None] = {}
+        self._portion_removed: dict[int, set[Any]] = {}
 
     def open(self, namespace: int) -> dict[Any, Any]:
         entries = self.live.get(namespace)
@@ -85,6 +102,8 @@ class RocksWindowTable:
             entries = self.open(namespace)
         clean = self._clean.get(namespace)
         value = None if clean is None else clean.pop(key, None)
+        if value is None and key in self._frozen.get(namespace, ()):
+            value = self._thaw(namespace, key)
         if value is None:
             if key in entries:
                 return entries[key]
@@ -102,6 +121,11 @@ class RocksWindowTable:
             entries = table.get(namespace)
             if entries is not None and key in entries:
                 return entries[key]
+        if key in self._frozen.get(namespace, ()):
+            value = self._thaw(namespace, key)
+            # What could not be encoded is not in the database: it stays changed.
+            (self._clean if self.failure is None else self.live).setdefault(namespace, {})[key] = value
+            return value
         if namespace not in self._partial:
             return None
         value = self._fetch(namespace, key)
@@ -114,7 +138,9 @@ class RocksWindowTable:
             entries = table.get(namespace)
             if entries is not None:
                 entries.pop(key, None)
-        if namespace in self._stored:
+        if key in self._frozen.get(namespace, ()):
+            self._thaw(namespace, key)
+        if namespace in self._stored or self._frozen.get(namespace):
             self._removed.setdefault(namespace, set()).add(key)
             self._doubtful.add(namespace)
 
@@ -143,6 +169,7 @@ class RocksWindowTable:
     def read(self, namespace: int) -> dict[Any, Any]:
         if namespace in self._partial:
             self._bring(namespace)
+        self._thaw_all(namespace)
         live, clean = self.live.get(namespace), self._clean.get(namespace)
         if not clean:
             return live or {}
@@ -154,6 +181,7 @@ class RocksWindowTable:
         return entries
 
     def drop(self, namespace: int) -> None:
+        self._thaw_all(namespace)
         self._forget(namespace)
 
     def _forget(self, namespace: int) -> None:
@@ -169,7 +197,7 @@ class RocksWindowTable:
 
     def _holds(self, namespace: int) -> bool:
         """Whether a namespace has an entry; one that turns out to be empty is stored no more."""
-        if self.live.get(namespace) or self._clean.get(namespace):
+        if self.live.get(namespace) or self._clean.get(namespace) or self._frozen.get(namespace):
             return True
         if namespace not in self._stored:
             return False
@@ -185,8 +213,7 @@ class RocksWindowTable:
         return True
 
     def _fetch(self, namespace: int, key: Any) -> Any:
-        removed = self._removed.get(namespace)
-        if removed is not None and key in removed:
+        if key in self._removed.get(namespace, ()) or key in self._frozen_removed.get(namespace, ()):
             return None
         encoded = self._keys.encode(key)
         prefix = self._prefixes[crc32(encoded) % len(self._prefixes)]
@@ -214,9 +241,51 @@ class RocksWindowTable:
             if at in self._partial and (horizon is None or at < horizon):
                 whole.add(at)
                 key = self._keys.decode(raw[_HEADER:])
-                if key not in self._removed.get(at, ()) and key not in self.live.get(at, ()):
+                known = (self._removed, self._frozen_removed, self.live, self._frozen)
+                if not any(key in found_in.get(at, ()) for found_in in known):
                     self._clean.setdefault(at, {}).setdefault(key, self._decode(data))
         self._partial -= whole
+
+    def _thaw(self, namespace: int, key: Any) -> Any:
+        """Take an entry out of `frozen`, its value encoded before anybody can change it."""
+        value = self._frozen[namespace].pop(key)
+        self._encode_thawed(namespace, {key: value})
+        return value
+
+    def _thaw_all(self, namespace: int) -> None:
+        """`_thaw` for all frozen entries of a namespace, which go where they belong then."""
+        entries = self._frozen.pop(namespace, None)
+        if not entries:
+            return
+        if self._encode_thawed(namespace, entries):
+            clean = self._clean.setdefault(namespace, entries)
+            if clean is not entries:
+                clean.update(entries)
+        else:
+            self._change_again(namespace, entries)
+
+    def _encode_thawed(self, namespace: int, entries: dict[Any, Any]) -> bool:
+        self._stored.add(namespace)
+        self._at_barrier[0].add(namespace)
+        try:
+            raw_keys = self._raw_keys(namespace, entries)
+            values = self.layout.values.encode_many(entries.values())
+        except StateError as error:
+            self.failure = self.failure or error
+            return False
+        # A deletion of the time before the barrier must not come after what followed it.
+        for raw, stop in self._deletes(self._frozen_dropped, self._frozen_removed, namespace):
+            self._thawed.append((raw, None, stop))
+        self._frozen_dropped.pop(namespace, None)
+        self._frozen_removed.pop(namespace, None)
+        self._thawed += [(raw, data, None) for raw, data in zip(raw_keys, values, strict=True)]
+        return True
+
+    def _change_again(self, namespace: int, entries: dict[Any, Any]) -> None:
+        live = self.live.setdefault(namespace, entries)
+        if live is not entries:
+            for key, value in entries.items():
+                live.setdefault(key, value)
 
     # What follows is for the store.
 
@@ -228,10 +297,10 @@ class RocksWindowTable:
         self._known = set(self._stored)
         self._order = sorted(self._stored)
 
-    @property
-    def stored(self) -> tuple[list[int], list[int]]:
-        """The namespaces that the database holds, and those of them that may be empty; ascending."""
-        return sorted(self._stored), sorted(self._doubtful & self._stored)
+    def take_at_barrier(self) -> tuple[set[int], set[int]]:
+        """The namespaces that a snapshot holds, and those of them that may be empty. Once everything frozen is written."""
+        found, self._at_barrier = self._at_barrier, (set(), set())
+        return found
 
     @property
     def memory_bytes(self) -> float:
@@ -239,56 +308,146 @@ class RocksWindowTable:
 
         With many namespaces they are not counted anew every time.
         """
-        tables = len(self.live) + len(self._clean)
+        tables = len(self.live) + len(self._clean) + len(self._frozen)
         self._asked += 1
         if tables <= _COUNTED_EXACTLY * self._asked:
             self._asked = 0
-            self._held = sum(map(len, self.live.values())) + sum(map(len, self._clean.values()))
-        voided = len(self._removed) + len(self._dropped)
-        return self._held * self._size.mean + tables * TABLE_BYTES + voided * SLOT_BYTES
+            self._held = sum([sum(map(len, held.values())) for held in (self.live, self._clean, self._frozen)])
+        voided = len(self._removed) + len(self._dropped) + len(self._frozen_removed) + len(self._frozen_dropped)
+        return (self._held + len(self._thawed)) * self._size.mean + tables * TABLE_BYTES + voided * SLOT_BYTES
 
     def sample(self) -> None:
         """Look at a few entries to see how large they have become."""
         for newest in islice(reversed(self.live.values()), 1):
             self._size.sample([*islice(newest.items(), _SAMPLE), *islice(reversed(newest.items()), _SAMPLE)])
 
-    def add_writes(self, batch: Any, now_ms: int, limit: int | None = None) -> None:
-        """Put what has changed into a write batch: everything, or `limit` entries of the least recent namespaces and
-        all removals."""
-        self._add_deletes(batch)
-        self._portions = list(self.live.items()) if limit is None else self._oldest(limit)
-        handle, put, prefixes = self.column.handle, batch.put, self._prefixes
-        count = len(prefixes)
-        changed = [entries for _, entries in self._portions]
-        # All namespaces at once: there may be many with one entry each.
-        keys = self._keys.encode_many(list(chain.from_iterable(changed)))
-        values = self.layout.values.encode_many(chain.from_iterable([entries.values() for entries in changed]))
-        start = 0
-        for namespace, entries in self._portions:
-            middle = raw_namespace(namespace)
-            stop = start + len(entries)
-            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
-                put(prefixes[crc32(key) % count] + middle + key, value, handle)
-            start = stop
-        self._size.measure(chain.from_iterable([entries.items() for entries in changed]), values)
+    def freeze(self, now_ms: int) -> None:
+        """A barrier: what has changed is to be written as it is now. Costs next to nothing, however much that is."""
+        self._frozen, self.live = self.live, {}
+        self._frozen_removed, self._removed = self._removed, {}
+        self._frozen_dropped, self._dropped = self._dropped, {}
+        self._at_barrier = set(self._stored), self._doubtful & self._stored
+        self._measured = 0
 
-    def wrote_all(self) -> None:
-        """The batch with everything is in the database."""
-        for namespace, entries in self.live.items():
+    @property
+    def frozen(self) -> int:
+        """How much is still to be written of what was frozen: 0 when nothing is."""
+        return len(self._frozen) + len(self._frozen_removed) + len(self._frozen_dropped) + len(self._thawed)
+
+    @property
+    def thawed(self) -> int:
+        """How many entries were asked for while they were frozen, and are still to be written."""
+        return len(self._thawed)
+
+    def add_thawed(self, batch: Any) -> None:
+        """Put what was thawed into a write batch. It comes before anything else, and before anything is dropped."""
+        handle = self.column.handle
+        for raw, data, stop in self._thawed:
+            if data is not None:
+                batch.put(raw, data, handle)
+            elif stop is not None:
+                batch.delete_range(raw, stop, handle)
+            else:
+                batch.delete(raw, handle)
+
+    def wrote_thawed(self) -> None:
+        """What was thawed is in the database."""
+        self._thawed = []
+
+    def add_frozen(self, batch: Any, limit: int) -> int:
+        """Put about `limit` of what was frozen into a write batch, deletions first. Returns how many."""
+        self._portion_dropped, self._portion_removed = {}, {}
+        count = 0
+        for frozen, portion in (
+            (self._frozen_dropped, self._portion_dropped),
+            (self._frozen_removed, self._portion_removed),
+        ):
+            while frozen and count < limit:
+                namespace, keys = frozen.popitem()
+                portion[namespace] = keys  # type: ignore[index]  # both are of one kind
+                count += len(self._key_groups) if keys is None else len(keys) or 1
+        self._add_deletes(batch, self._portion_dropped, self._portion_removed)
+        self._portions = self._next_portions(limit - count)
+        values = self._add_puts(batch)
+        if values:
+            self._measured += len(values)
+            self._measure(values, len(values) / self._measured)
+        return count + len(self._portions) + len(values)
+
+    def _next_portions(self, limit: int) -> list[tuple[int, dict[Any, Any]]]:
+        portions: list[tuple[int, dict[Any, Any]]] = []
+        if self._queue is None:
+            self._queue, self._turn = list(self._frozen), 0
+        queue, frozen = self._queue, self._frozen
+        while limit > 0 and self._turn < len(queue):
+            namespace = queue[self._turn]
+            entries = frozen.get(namespace, {})
+            if len(entries) <= limit:
+                self._turn += 1
+                self._keys_queue = []
+                portion = entries
+            else:
+                if not self._keys_queue:
+                    self._keys_queue, self._keys_turn = list(entries), 0
+                stop = self._keys_turn + limit
+                keys = self._keys_queue[self._keys_turn : stop]
+                self._keys_turn = stop
+                portion = {key: entries[key] for key in keys if key in entries}
+            portions.append((namespace, portion))
+            limit -= len(portion) or 1
+        return portions
+
+    def wrote_frozen(self) -> None:
+        """The batch is in the database: its entries are clean now."""
+        for namespace, entries in self._portions:
+            frozen = self._frozen.get(namespace)
+            if frozen is entries:
+                del self._frozen[namespace]
+            elif frozen is not None:
+                for key in entries:
+                    del frozen[key]
             if entries:
                 self._stored.add(namespace)
+                self._at_barrier[0].add(namespace)
+                # What was written last is dropped last.
                 clean = self._clean.pop(namespace, None)
                 if clean:
                     clean.update(entries)
                     entries = clean
                 self._clean[namespace] = entries
-        self.live = {}
         self._portions = []
-        self._removed = {}
-        self._dropped = {}
+        self._portion_dropped, self._portion_removed = {}, {}
+        if not self._frozen:
+            self._queue = None
+
+    def unfreeze(self) -> None:
+        """The snapshot has failed: what was not written is changed still."""
+        for namespace, entries in self._frozen.items():
+            if entries:
+                self._change_again(namespace, entries)
+        for dropped in (self._frozen_dropped, self._portion_dropped):
+            for namespace, keys in dropped.items():
+                before = self._dropped.get(namespace, [])
+                self._dropped[namespace] = None if keys is None or before is None else [*before, *keys]
+        for removed in (self._frozen_removed, self._portion_removed):
+            for namespace, voided in removed.items():
+                self._removed.setdefault(namespace, set()).update(voided)
+        self._frozen, self._frozen_dropped, self._frozen_removed = {}, {}, {}
+        self._portions = []
+        self._portion_dropped, self._portion_removed = {}, {}
+        self._queue = None
+        self._keys_queue = []
+        self.failure = None
+
+    def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
+        """Put `limit` changed entries of the least recent namespaces and all removals into a write batch. Nothing is
+        frozen."""
+        self._add_deletes(batch, self._dropped, self._removed)
+        self._portions = self._oldest(limit)
+        self._measure(self._add_puts(batch))
 
     def wrote_oldest(self) -> None:
-        """The batch with some entries is in the database: drop them from memory."""
+        """That batch is in the database: drop its entries from memory."""
         for namespace, entries in self._portions:
             if entries:
                 self._stored.add(namespace)
@@ -333,20 +492,52 @@ class RocksWindowTable:
             limit -= len(portion)
         return portions
 
-    def _add_deletes(self, batch: Any) -> None:
+    def _add_puts(self, batch: Any) -> list[bytes]:
+        """Put the portions into a write batch; their encoded values."""
+        handle, put, prefixes = self.column.handle, batch.put, self._prefixes
+        count = len(prefixes)
+        entries_of = [entries for _, entries in self._portions]
+        # All namespaces at once: there may be many with one entry each.
+        keys = self._keys.encode_many(list(chain.from_iterable(entries_of)))
+        values = self.layout.values.encode_many(chain.from_iterable([entries.values() for entries in entries_of]))
+        start = 0
+        for namespace, entries in self._portions:
+            middle = raw_namespace(namespace)
+            stop = start + len(entries)
+            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
+                put(prefixes[crc32(key) % count] + middle + key, value, handle)
+            start = stop
+        return values
+
+    def _measure(self, values: list[bytes], weight: float = 1.0) -> None:
+        entries = chain.from_iterable([entries.items() for _, entries in self._portions])
+        self._size.measure(entries, values, weight)
+
+    def _add_deletes(
+        self, batch: Any, dropped: Mapping[int, list[Any] | None], removed: Mapping[int, set[Any]]
+    ) -> None:
         handle = self.column.handle
-        for namespace, keys in self._dropped.items():
-            if keys is None:
-                start, stop = raw_namespace(namespace), raw_namespace(namespace + 1)
-                for group in self._key_groups:
-                    prefix = self._prefixes[group]
-                    batch.delete_range(prefix + start, prefix + stop, handle)
-            else:
-                for key in self._raw_keys(namespace, keys):
-                    batch.delete(key, handle)
-        for namespace, removed in self._removed.items():
-            for key in self._raw_keys(namespace, removed):
-                batch.delete(key, handle)
+        for namespace in dict.fromkeys(chain(dropped, removed)):
+            for raw, stop in self._deletes(dropped, removed, namespace):
+                if stop is None:
+                    batch.delete(raw, handle)
+                else:
+                    batch.delete_range(raw, stop, handle)
+
+    def _deletes(
+        self, dropped: Mapping[int, list[Any] | None], removed: Mapping[int, set[Any]], namespace: int
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """What is to be deleted of a namespace: keys, or ranges with their ends."""
+        keys = dropped.get(namespace, ())
+        if keys is None:
+            start, stop = raw_namespace(namespace), raw_namespace(namespace + 1)
+            for group in self._key_groups:
+                yield self._prefixes[group] + start, self._prefixes[group] + stop
+        else:
+            for raw in self._raw_keys(namespace, keys):
+                yield raw, None
+        for raw in self._raw_keys(namespace, removed.get(namespace, ())):
+            yield raw, None
 
     def _raw_keys(self, namespace: int, keys: Any) -> list[bytes]:
         middle = raw_namespace(namespace)

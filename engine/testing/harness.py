@@ -21,7 +21,7 @@ from ...operators.time import MAX_WATERMARK
 from .. import state
 from ..metrics.measures import OperatorMeasures
 from ..runtime.node import NodeContext, OperatorNode
-from ..state.backend import OperatorStore, StateBackend, StoreSpec
+from ..state.backend import OperatorStore, StateBackend, StoreSpec, finish_at_once
 from .clock import ManualClock
 
 Out = TypeVar("Out")
@@ -139,7 +139,7 @@ class OperatorHarness(Generic[Out]):
         if store is None:
             self.node = self._start(None)
         else:
-            files = store.begin_snapshot(self._path("snapshot")).finish()
+            files = finish_at_once(store.begin_snapshot(self._path("snapshot")))
             store.close()
             self.node = self._start((files.snapshot, files.directory))
         # The engine restores each split's watermark, and the first thing a restored operator hears is that watermark.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...operators.state import StateDescriptor
-from ..state.backend import OperatorStore, StateBackend, StoreSnapshot, StoreSpec
+from ..state.backend import OperatorStore, PendingSnapshot, StateBackend, StoreSnapshot, StoreSpec, finish_at_once
 from ..state.key_groups import encode_key, key_group, key_group_range, subtask_of
 
 MAX_PARALLELISM = 16
@@ -65,13 +65,22 @@ class StateCluster:
     def relieve(self) -> None:
         """Let every store that is over its budget give memory back, as the runtime does after a batch."""
         for store in self.stores:
-            if store.over_budget:
+            if store.over_budget and not store.drop_unchanged():
                 store.evict()
+
+    def drop_unchanged(self) -> None:
+        """As `relieve`, while a snapshot is pending."""
+        for store in self.stores:
+            if store.over_budget:
+                store.drop_unchanged()
 
     def snapshot(self) -> list[tuple[StoreSnapshot, Path]]:
         """A finished snapshot of every store."""
-        pending = [(store.begin_snapshot(path), path) for store in self.stores for path in [self._path()]]
-        return [(half.finish().snapshot, path) for half, path in pending]
+        return finished(self.begin_snapshot())
+
+    def begin_snapshot(self) -> list[PendingSnapshot]:
+        """A pending snapshot of every store."""
+        return [store.begin_snapshot(self._path()) for store in self.stores]
 
     def restore(
         self,
@@ -111,3 +120,8 @@ class StateCluster:
             key_type=self._key_type,
             parallelism=parallelism,
         )
+
+
+def finished(pending: Sequence[PendingSnapshot]) -> list[tuple[StoreSnapshot, Path]]:
+    """What remains to be done of pending snapshots, done: each with the folder of its files."""
+    return [(files.snapshot, files.directory) for files in map(finish_at_once, pending)]

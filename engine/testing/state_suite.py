@@ -19,7 +19,7 @@ from ...operators.state import (
     WindowTableState,
 )
 from ..errors import StateError, StateTypeError
-from ..state.backend import StateBackend
+from ..state.backend import OperatorStore, StateBackend, finish_at_once
 from .state_cluster import StateCluster
 
 
@@ -120,7 +120,7 @@ class StateBackendSuite:
         cluster.bind(KEYED, "b").put("b", [3])
         cluster.bind(WINDOWS, "a").drop(60)
         cluster.bind(MAP, "a").clear()
-        files = pending.finish()
+        files = finish_at_once(pending)
         after = cluster.snapshot()
         cluster.restore([(files.snapshot, files.directory)], 1)
         assert dict(cluster.bind(KEYED, "a").items()) == {"a": [1]}
@@ -132,11 +132,85 @@ class StateBackendSuite:
         assert list(cluster.bind(MAP, "a").items()) == []
         cluster.close()
 
+    def test_a_snapshot_in_portions_is_the_state_at_its_barrier(self, tmp_path: Path) -> None:
+        """Wherever between its portions everything is changed in place, replaced, taken, removed and read."""
+        for portions in range(0, 40, 3):
+            cluster = self.cluster(tmp_path / str(portions), *EVERYTHING, uses_timers=True)
+            for key in ("a", "b", "gone", "new"):
+                _fill(cluster, key)
+                _timers(cluster).set_event(10, key)
+            cluster.snapshot()
+            for key in ("a", "b"):
+                _change(cluster, key)
+            for state in (KEYED, VALUE, LIST, MAP, SUM):
+                _clear(cluster.bind(state, "gone"), "gone")
+            cluster.bind(WINDOWS, "gone").remove(60, "gone")
+            expected = _shown(cluster)
+            pending = cluster.stores[0].begin_snapshot(tmp_path / f"snapshot-{portions}")
+            for _ in range(portions):
+                if not pending.written:
+                    pending.advance(1)
+            for key in ("a", "b", "gone"):
+                _change(cluster, key)
+            list(cluster.bind(KEYED, "b").items())
+            _clear(cluster.bind(KEYED, "b"), "b")
+            for state in (VALUE, LIST, MAP, SUM):
+                _clear(cluster.bind(state, "b"), "b")
+            for entries in (cluster.bind(WINDOWS, "a").take(60), cluster.bind(WINDOWS, "a").read(90)):
+                for value in entries.values():
+                    value.append(99)
+            cluster.bind(WINDOWS, "a").drop(120)
+            list(_timers(cluster).due_event(10))
+            _timers(cluster).set_event(10, "late")
+            if not pending.written:
+                pending.advance(1)
+            after = _shown(cluster)
+            files = finish_at_once(pending)
+            later = cluster.snapshot()
+            cluster.restore([(files.snapshot, files.directory)], 1)
+            assert _shown(cluster) == expected
+            cluster.restore(later, 1)
+            assert _shown(cluster) == after
+            cluster.close()
+
+    def test_a_snapshot_that_fails_forgets_nothing(self, tmp_path: Path) -> None:
+        """What it would have held is in the next one, also what was asked for while it was pending."""
+        for portions in range(4):
+            cluster = self.cluster(tmp_path / str(portions), KEYED, WINDOWS)
+            _fill(cluster, "a", (KEYED, WINDOWS))
+            cluster.snapshot()
+            table, windows = cluster.bind(KEYED, "a"), cluster.bind(WINDOWS, "a")
+            table.remove("a")
+            table.put("b", [1])
+            windows.remove(60, "a")
+            windows.open(90)["b"] = [1]
+            bad = table.live["bad"] = [object()]
+            table.put("c", [1])
+
+            def attempt(store: OperatorStore, directory: Path, portions: int = portions) -> None:
+                pending = store.begin_snapshot(directory)
+                for _ in range(portions):
+                    pending.advance(1)
+                for key in ("b", "bad", "c"):
+                    table.get(key)  # noqa: B023  # it is called at once
+                finish_at_once(pending)
+
+            folder = tmp_path / f"failed-{portions}"
+            message = _refused(StateError, lambda: attempt(cluster.stores[0], folder))  # noqa: B023  # as above
+            assert "'totals'" in message
+            assert table.get("bad") is bad
+            table.remove("bad")
+            cluster.restore(cluster.snapshot(), 1)
+            assert dict(cluster.bind(KEYED, "a").items()) == {"b": [1], "c": [1]}
+            assert list(cluster.bind(WINDOWS, "a").namespaces()) == [90]
+            assert cluster.bind(WINDOWS, "a").take(90) == {"b": [1]}
+            cluster.close()
+
     def test_a_snapshot_lists_its_files(self, tmp_path: Path) -> None:
         """Every file named is there, and what is called immutable is one of them."""
         cluster = self.cluster(tmp_path, *EVERYTHING)
         _fill(cluster, "a")
-        files = cluster.stores[0].begin_snapshot(tmp_path / "snapshot").finish()
+        files = finish_at_once(cluster.stores[0].begin_snapshot(tmp_path / "snapshot"))
         assert files.files
         assert all((files.directory / name).is_file() for name in files.files)
         assert set(files.immutable) <= set(files.files)
@@ -394,6 +468,67 @@ def _fill(cluster: StateCluster, key: Any, states: Sequence[StateDescriptor[Any]
     }
     for state in states:
         actions[state.name](cluster.bind(state, key))
+
+
+def _change(cluster: StateCluster, key: Any) -> None:
+    """Everything under a key changed as operators and user functions do: in place where that is allowed."""
+    totals, windows = cluster.bind(KEYED, key), cluster.bind(WINDOWS, key)
+    value = totals.live.get(key) or totals.load(key)
+    if value is None:
+        value = totals.live[key] = []
+    value.append(len(value))
+    for namespace in (60, 90, 120):
+        entries = windows.live.get(namespace) or windows.open(namespace)
+        found = entries.get(key) or windows.load(namespace, key)
+        if found is None:
+            found = entries[key] = []
+        found.append(len(found))
+    handle = cluster.bind(VALUE, key)
+    point = handle.get() or Point(0)
+    point.x += 1
+    handle.set(point)
+    cluster.bind(LIST, key).add("r")
+    counts = cluster.bind(MAP, key)
+    counts.put("x", (counts.get("x") or 0) + 1)
+    counts.remove("y")
+    counts.put("z", 1)
+    cluster.bind(SUM, key).add(1)
+
+
+def _clear(handle: Any, key: Any) -> None:
+    if hasattr(handle, "clear"):
+        handle.clear()
+    else:
+        handle.remove(key)
+
+
+def _shown(cluster: StateCluster) -> Any:
+    """All that the first store holds of `EVERYTHING` and its event timers, which are left as they are."""
+    windows, timers = cluster.bind(WINDOWS, "a"), _timers(cluster)
+    due = list(timers.due_event(1 << 40))
+    for timestamp, keys in due:
+        for key in keys:
+            timers.set_event(timestamp, key)
+    return msgspec.to_builtins(
+        [
+            sorted(cluster.bind(KEYED, "a").items()),
+            [(namespace, sorted(windows.read(namespace).items())) for namespace in windows.namespaces()],
+            [
+                (
+                    cluster.bind(VALUE, key).get(),
+                    cluster.bind(LIST, key).get(),
+                    sorted(cluster.bind(MAP, key).items()),
+                    cluster.bind(SUM, key).get(),
+                )
+                for key in ("a", "b", "gone", "new")
+            ],
+            due,
+        ]
+    )
+
+
+def _timers(cluster: StateCluster) -> Any:
+    return cluster.stores[0].timers
 
 
 def _due(cluster: StateCluster) -> list[tuple[int, list[Any]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tidegate.engine import JobStatus, RunConfig, restart
+from tidegate.engine.runtime.pace import SnapshotPace
 from tidegate.engine.testing.faults import CrashPoints, SimulatedCrash, crash_run
 from tidegate.engine.testing.scripted import BARRIER, ScriptedSource, run_script
 
@@ -173,6 +174,16 @@ def test_a_crash_at_points_of_a_recovery(left_behind, fixtures, readings, tmp_pa
 def test_a_crash_anywhere_in_a_run(kind, backend, fixtures, readings, tmp_path):
     """As the short run, at every single point."""
     rig = Rig(tmp_path / "rig", kind, readings[:4], fixtures, state_backend=backend)
+    assert _die_everywhere(rig, None) > 200
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["keyed", "sliding", "session", "process"])
+def test_a_crash_anywhere_while_a_snapshot_is_written(kind, fixtures, readings, tmp_path, monkeypatch):
+    """As the short run, with an entry of the state written for each turn of the loop."""
+    monkeypatch.setattr(SnapshotPace, "limit", lambda pace, others_s: 1)
+    rig = Rig(tmp_path / "rig", kind, readings[:4], fixtures, state_backend="rocksdb")
     assert _die_everywhere(rig, None) > 200
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate.engine.metrics.measures import OperatorMeasures
 from tidegate.engine.runtime.node import NodeContext, OperatorNode
-from tidegate.engine.state import DictBackend
+from tidegate.engine.state import DictBackend, finish_at_once
 from tidegate.engine.state.backend import StoreSpec
 from tidegate.engine.state.key_groups import KeyGrouper, key_group_range, subtask_of
 from tidegate.engine.testing import ManualClock
@@ -89,7 +89,7 @@ class Subtasks:
         for node in self._nodes:
             node.prepare_snapshot(1)
             assert node.store is not None
-            files = node.store.begin_snapshot(self._path()).finish()
+            files = finish_at_once(node.store.begin_snapshot(self._path()))
             snapshots.append((files.snapshot, files.directory))
         self.stop()
         self.start(parallelism, snapshots)

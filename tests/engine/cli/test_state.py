@@ -15,7 +15,7 @@ from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.cli.main import main
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.state import RocksDBBackend, StoreSpec
+from tidegate.engine.state import RocksDBBackend, StoreSpec, finish_at_once
 from tidegate.operators.state import KeyedTableState, WindowTableState
 
 Run = Callable[..., tuple[int, str, str]]
@@ -46,7 +46,7 @@ def location(tmp_path: Path) -> Path:
             store = backend.create(spec)
             TOTALS.bind(store.tables).put(f"key-{subtask}", subtask)
             WINDOWS.bind(store.tables).open(60_000)["JFK"] = 7
-            files = store.begin_snapshot(tmp_path / f"snapshot-{subtask}").finish()
+            files = finish_at_once(store.begin_snapshot(tmp_path / f"snapshot-{subtask}"))
             states.append(SubtaskState(files.snapshot, tuple(await storage.store_files(files, {}))))
             store.close()
         await storage.write_manifest(

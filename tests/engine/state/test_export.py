@@ -8,7 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from tidegate.engine.errors import StateError
-from tidegate.engine.state import DictBackend, RocksDBBackend, SnapshotFiles, StateBackend, StoreSnapshot, StoreSpec
+from tidegate.engine.state import (
+    DictBackend,
+    RocksDBBackend,
+    SnapshotFiles,
+    StateBackend,
+    StoreSnapshot,
+    StoreSpec,
+    finish_at_once,
+)
 from tidegate.engine.state.export import StateRow, read_rows
 from tidegate.operators.state import KeyedTableState, LocalListState, MapState, ValueState, WindowTableState
 
@@ -57,7 +65,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Snapsho
     CALLS.bind(tables).items = ["first", "second"]
     assert store.timers is not None
     store.timers.set_event(5_000, "JFK")
-    finished = store.begin_snapshot(tmp_path / "snapshot").finish()
+    finished = finish_at_once(store.begin_snapshot(tmp_path / "snapshot"))
     yield finished
     store.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tidegate.engine.errors import StateError
-from tidegate.engine.state import RocksDBBackend, StateBackend
+from tidegate.engine.state import RocksDBBackend, StateBackend, finish_at_once
 from tidegate.engine.testing.state_cluster import StateCluster
 from tidegate.engine.testing.state_suite import KEYED, LOCAL, MAP, WINDOWS, StateBackendSuite
 from tidegate.operators.state import KeyedTableState, StateDescriptor
@@ -34,9 +34,9 @@ def test_sst_files_are_shared_between_snapshots(tmp_path: Path) -> None:
     cluster = _cluster(tmp_path, KEYED)
     for key in range(1000):
         cluster.bind(KEYED, key).put(key, [key])
-    first = cluster.stores[0].begin_snapshot(tmp_path / "first").finish()
+    first = finish_at_once(cluster.stores[0].begin_snapshot(tmp_path / "first"))
     cluster.bind(KEYED, 1).load(1).append(1)
-    second = cluster.stores[0].begin_snapshot(tmp_path / "second").finish()
+    second = finish_at_once(cluster.stores[0].begin_snapshot(tmp_path / "second"))
     shared = set(first.immutable.items()) & set(second.immutable.items())
     assert shared
     for name, _ in shared:
@@ -49,7 +49,7 @@ def test_an_operator_with_local_state_only_needs_no_database(tmp_path: Path) -> 
     """Its snapshot is two small files."""
     cluster = _cluster(tmp_path, LOCAL)
     cluster.all(LOCAL)[0].items = ["a"]
-    files = cluster.stores[0].begin_snapshot(tmp_path / "snapshot").finish()
+    files = finish_at_once(cluster.stores[0].begin_snapshot(tmp_path / "snapshot"))
     assert not any(name.endswith(".sst") for name in files.files)
     cluster.restore([(files.snapshot, files.directory)], 1)
     assert cluster.all(LOCAL)[0].items == ["a"]
@@ -92,8 +92,8 @@ def test_a_pending_snapshot_allows_twice_the_budget(tmp_path: Path) -> None:
         cluster.bind(TEXT, key).put(key, "x" * 1500)
     pending = store.begin_snapshot(tmp_path / "snapshot")
     assert store.memory_bytes > 100_000
-    assert not store.over_budget
-    pending.finish()
+    assert store.drop_unchanged()
+    finish_at_once(pending)
     assert store.over_budget
     store.evict()
     assert not store.over_budget
@@ -145,7 +145,7 @@ def test_a_failed_snapshot_leaves_the_store_working(tmp_path: Path) -> None:
     cluster.bind(KEYED, "a").put("a", [1])
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="file"):
-        cluster.stores[0].begin_snapshot(tmp_path / "file" / "snapshot").finish()
+        finish_at_once(cluster.stores[0].begin_snapshot(tmp_path / "file" / "snapshot"))
     cluster.bind(KEYED, "b").put("b", [2])
     cluster.restore(cluster.snapshot(), 1)
     assert dict(cluster.bind(KEYED, "a").items()) == {"a": [1], "b": [2]}
