@@ -48,9 +48,10 @@ class KeyedTable(Protocol[K, V]):
     """key → value. Values are native objects and may be changed in place while they are in `live`."""
 
     live: dict[K, V]
-    """The values touched since the last flush. Whatever stands here is written at the next barrier: an inner loop
-    may read, insert and change in place. Keep a reference for the whole batch, but not over the end of `process`: at
-    barriers and evictions, which come between batches, it is replaced."""
+    """The values touched since the last barrier. Whatever stands here is part of the next snapshot: an inner loop
+    may read, insert and change in place. Keep a reference to the dict or to a value for the whole batch, but not over the
+    end of `process`: at barriers and evictions, which come between batches, the dict is replaced, and a value that was
+    kept would change a snapshot that is still being written."""
 
     def load(self, key: K) -> V | None:
         """Bring the value of a key that is not in `live` into `live` and return it; None when there is none."""
@@ -74,7 +75,7 @@ class WindowTable(Protocol[K, V]):
     """(namespace, key) → value, where a namespace is an integer in order of time: a window's end, a pane's end."""
 
     live: dict[int, dict[K, V]]
-    """namespace → the entries touched since the last flush. As `KeyedTable.live`; an inner loop may look up
+    """namespace → the entries touched since the last barrier. As `KeyedTable.live`; an inner loop may look up
     `live.get(namespace)` and work in it, but takes a namespace that is not there from `open`."""
 
     def open(self, namespace: int) -> dict[K, V]:

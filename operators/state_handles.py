@@ -1,7 +1,8 @@
 """The handles of value, list, map and reducing state: what user code works with, on the current key.
 
 A handle keeps nothing itself: everything is in the tables of the state backend. A value that `get` returns is the
-stored object, not a copy: after changing it in place, `set` it, or the change may be lost.
+stored object, not a copy: after changing it in place, `set` it, or the change may be lost. Do not keep it for a later
+record, but `get` it again: between the two may be a barrier, and what was kept would change the snapshot behind it.
 
 With a time to live an entry is stored beside the moment at which it expires, as the pair (expires_ms, value). Writing
 starts the time anew, reading does not. An expired entry is absent; it is removed when it is read, and by the backend

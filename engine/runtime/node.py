@@ -134,6 +134,8 @@ class OperatorNode:
     def process(self, batch: Batch[Any]) -> None:
         self.measures.records_in += len(batch)
         with _Boundary(self.context.operator_id):
+            if self.store is not None and batch.keys is not None:
+                self.store.prefetch(batch.keys)
             out = self.operator.process(batch)
         if out is not None:
             self.emit(out)

@@ -119,6 +119,11 @@ class OperatorStore(Protocol):
         yet, and no other snapshot is pending."""
         ...
 
+    def prefetch(self, keys: Sequence[Any]) -> None:
+        """A batch of these keys is about to be worked on: what is stored under them and not in memory may be read at once.
+        Changes nothing but the time that it takes."""
+        ...
+
     @property
     def over_budget(self) -> bool:
         """Whether memory should be given back; cheap, asked after every batch."""

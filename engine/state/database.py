@@ -172,6 +172,14 @@ class Column:
             raise _explain(self._database.path, error) from error
         return value
 
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """The values of many keys, None for those that are not there: cheaper than one by one."""
+        try:
+            values: list[bytes | None] = self._family[keys]
+        except Exception as error:
+            raise _explain(self._database.path, error) from error
+        return values
+
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The entries from `start` up to, not including, `stop`, in order of key."""
         options = self._rocksdict.ReadOptions()

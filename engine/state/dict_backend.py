@@ -83,6 +83,9 @@ class DictStore:
             {DICT_FILE: msgspec.msgpack.encode(content), LOCAL_FILE: encode_local(self._bound.locals)},
         )
 
+    def prefetch(self, keys: Sequence[Any]) -> None:
+        pass
+
     def drop_unchanged(self) -> bool:
         return True
 

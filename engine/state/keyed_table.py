@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
@@ -25,6 +26,7 @@ from .layout import StateLayout
 from .sizing import SLOT_BYTES, EntrySize
 
 _SAMPLE = 8
+_WORTH_IT = 4
 
 
 class RocksKeyedTable:
@@ -54,6 +56,7 @@ class RocksKeyedTable:
         self._thawed: list[tuple[bytes, bytes]] = []
         self._portion: dict[Any, Any] = {}
         self._portion_removed: list[Any] = []
+        self._absent: set[Any] = set()  # keys that were looked for in the database since it was last written to
         self._complete = True
         self._batched = 0
         self._keys = layout.keys
@@ -102,7 +105,7 @@ class RocksKeyedTable:
                 self._stored.add(key)
             else:
                 self._keys.check(key)
-                if not self._complete:
+                if not self._complete and key not in self._absent:
                     self._removed.add(key)
         self.live[key] = value
 
@@ -129,9 +132,35 @@ class RocksKeyedTable:
                 if not any(key in keys for keys in known):
                     yield key, self._decode(data)
 
+    def prefetch(self, keys: Sequence[Any]) -> None:
+        """Read what is not in memory of these keys, all at once; `load` and `get` find it there."""
+        if self._complete:
+            return
+        try:
+            missing: set[Any] = set(keys)
+            # One after the other: with several at once, or with views, the other side would be walked through.
+            for known in (self.live, self._clean, self._frozen, self._removed, self._frozen_removed):
+                missing = missing.difference(known)
+            if len(missing) < _WORTH_IT:
+                return
+            wanted = sorted(zip(self._raw_keys(missing), missing, strict=True), key=itemgetter(0))
+        except (StateError, TypeError):
+            # The record whose key cannot be one is found when its turn comes, and named.
+            return
+        found = self.column.get_many([raw for raw, _ in wanted])
+        decode, clean = self._decode, self._clean
+        absent = self._absent = set()
+        for (_, key), data in zip(wanted, found, strict=True):
+            if data is None:
+                absent.add(key)
+            else:
+                clean[key] = decode(data)
+
     def _fetch(self, key: Any) -> Any:
         if self._complete:
             self._keys.check(key)
+            return None
+        if key in self._absent:
             return None
         data = self.column.get(self._raw(key))
         return None if data is None else self._decode(data)
@@ -191,6 +220,7 @@ class RocksKeyedTable:
     def wrote_thawed(self) -> None:
         """What was thawed is in the database."""
         self._thawed = []
+        self._absent = set()
 
     def add_frozen(self, batch: Any, limit: int) -> int:
         """Put about `limit` of what was frozen into a write batch, removals first. Returns how many."""
@@ -225,6 +255,7 @@ class RocksKeyedTable:
     def wrote_frozen(self) -> None:
         """The batch is in the database: its entries are clean now."""
         frozen, portion = self._frozen, self._portion
+        self._absent = set()
         for key in portion:
             del frozen[key]
         if self.layout.expiring:
@@ -270,6 +301,7 @@ class RocksKeyedTable:
         for key in written:
             del self.live[key]
         self._removed = set()
+        self._absent = set()
         self._complete = False
 
     def drop_unchanged(self, excess_bytes: float) -> None:

@@ -107,6 +107,7 @@ class RocksDBStore:
         self._spec = spec
         self._memory = memory
         self._by_name: dict[str, Table] = {}
+        self._keyed: list[RocksKeyedTable] = []
         self._database: Database | None = None
         self._sweeps: dict[str, ExpirySweep] = {}
         self._pending = False
@@ -120,6 +121,7 @@ class RocksDBStore:
 
     def keyed(self, layout: StateLayout) -> RocksKeyedTable:
         table = RocksKeyedTable(layout, _column(layout), self._spec.max_parallelism)
+        self._keyed.append(table)
         self._by_name[layout.schema.name] = table
         return table
 
@@ -183,6 +185,10 @@ class RocksDBStore:
             sweep.begin(now_ms)
         self._pending = True
         return _RocksDBSnapshot(self, directory, encode_local(self._bound.locals))
+
+    def prefetch(self, keys: Sequence[Any]) -> None:
+        for table in self._keyed:
+            table.prefetch(keys)
 
     @property
     def over_budget(self) -> bool:

@@ -36,6 +36,8 @@ BRIEF: ValueState[int] = ValueState("brief", int, ttl="10ms")
 BRIEF_MAP: MapState[int, int] = MapState("brief_map", int, int, ttl="10ms")
 STATES = (TOTALS, WINDOWS, MAP, LISTS, VALUE, LIST, SUM, BRIEF, BRIEF_MAP)
 
+_SHARED_MEMORY = Path("/dev/shm")
+
 Snapshots = list[tuple[StoreSnapshot, Path]]
 
 keys = st.integers(0, 5)
@@ -317,19 +319,9 @@ class Pair:
         assert shown[0] == shown[1]
 
 
-@pytest.mark.slow
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    database=None,
-)
-@given(st.sampled_from([1, 300, 2_000, 1 << 20]), st.lists(steps, max_size=80))
-def test_rocksdb_says_what_dicts_say(budget: int, program: list[tuple[Any, ...]]) -> None:
-    """Random operations with barriers, portions of snapshots, evictions down to nothing, full disks, crashes, restores and
-    rescaling in between: every answer is the same, and so is what every snapshot holds."""
-    with tempfile.TemporaryDirectory() as folder:
+def _holds(budget: int, program: list[tuple[Any, ...]]) -> None:
+    # In memory where that can be had: databases are opened by the dozen.
+    with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None) as folder:
         pair = Pair(budget, Path(folder))
         try:
             for step in program:
@@ -337,3 +329,26 @@ def test_rocksdb_says_what_dicts_say(budget: int, program: list[tuple[Any, ...]]
             pair.end()
         finally:
             pair.found.cluster.close()
+
+
+budgets = st.sampled_from([1, 300, 2_000, 1 << 20])
+quietly = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], database=None
+)
+
+
+@pytest.mark.slow
+@settings(quietly, max_examples=25, derandomize=True)
+@given(budgets, st.lists(steps, min_size=10, max_size=80))
+def test_rocksdb_says_what_dicts_say(budget: int, program: list[tuple[Any, ...]]) -> None:
+    """Random operations with barriers, portions of snapshots, evictions down to nothing, full disks, crashes, restores and
+    rescaling in between: every answer is the same, and so is what every snapshot holds."""
+    _holds(budget, program)
+
+
+@pytest.mark.long
+@settings(quietly, max_examples=500, print_blob=True)
+@given(budgets, st.lists(steps, min_size=10, max_size=150))
+def test_rocksdb_says_what_dicts_say_at_length(budget: int, program: list[tuple[Any, ...]]) -> None:
+    """As the short one, with more and longer programs, other ones each time."""
+    _holds(budget, program)

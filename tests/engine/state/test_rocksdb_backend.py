@@ -91,8 +91,10 @@ def test_a_pending_snapshot_allows_twice_the_budget(tmp_path: Path) -> None:
     for key in range(80):
         cluster.bind(TEXT, key).put(key, "x" * 1500)
     pending = store.begin_snapshot(tmp_path / "snapshot")
+    pending.advance(10)
     assert store.memory_bytes > 100_000
     assert store.drop_unchanged()
+    assert store.memory_bytes > 100_000
     finish_at_once(pending)
     assert store.over_budget
     store.evict()
