@@ -40,8 +40,8 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 Snapshots = list[tuple[StoreSnapshot, Path]]
 
-keys = st.integers(0, 5)
-namespaces = st.integers(-1, 3)
+keys = st.integers(0, 2)
+namespaces = st.integers(-1, 1)
 small = st.integers(1, 9)
 operations = st.one_of(
     st.tuples(st.just("touch"), keys, small),
@@ -61,11 +61,13 @@ operations = st.one_of(
     st.tuples(st.just("advance"), small),
 )
 steps = st.one_of(
-    *[operations] * 4,
-    st.tuples(st.sampled_from(["barrier", "barrier", "finish", "fail", "full", "crash"])),
+    *[operations] * 8,
+    st.just(("barrier",)),
     st.tuples(st.just("write"), st.integers(1, 4)),
-    st.tuples(st.just("write"), st.integers(1, 4)),
-    st.tuples(st.just("restore"), st.sampled_from([1, 2, 3])),
+    st.one_of(
+        st.tuples(st.sampled_from(["finish", "fail", "full", "crash"])),
+        st.tuples(st.just("restore"), st.sampled_from([1, 2])),
+    ),
 )
 
 
@@ -207,10 +209,10 @@ class Program:
     def everything(self) -> Iterator[Any]:
         yield self.items()
         yield self.window_namespaces()
-        for key in range(6):
+        for key in range(3):
             yield self.get(key), self.map_items(key), self.list_add(key, 0), self.sum_add(key, 0)
-            yield self.change(key, 0), [self.map_change(key, map_key, 0) for map_key in range(6)]
-        for namespace in range(-1, 4):
+            yield self.change(key, 0), [self.map_change(key, map_key, 0) for map_key in range(3)]
+        for namespace in range(-1, 2):
             yield self.window_take(namespace)
         yield self.timers_due(10)
         yield self.window_first()
@@ -339,7 +341,7 @@ quietly = settings(
 
 @pytest.mark.slow
 @settings(quietly, max_examples=25, derandomize=True)
-@given(budgets, st.lists(steps, min_size=10, max_size=80))
+@given(budgets, st.lists(steps, min_size=30, max_size=120))
 def test_rocksdb_says_what_dicts_say(budget: int, program: list[tuple[Any, ...]]) -> None:
     """Random operations with barriers, portions of snapshots, evictions down to nothing, full disks, crashes, restores and
     rescaling in between: every answer is the same, and so is what every snapshot holds."""
@@ -348,7 +350,7 @@ def test_rocksdb_says_what_dicts_say(budget: int, program: list[tuple[Any, ...]]
 
 @pytest.mark.long
 @settings(quietly, max_examples=500, print_blob=True)
-@given(budgets, st.lists(steps, min_size=10, max_size=150))
+@given(budgets, st.lists(steps, min_size=30, max_size=300))
 def test_rocksdb_says_what_dicts_say_at_length(budget: int, program: list[tuple[Any, ...]]) -> None:
     """As the short one, with more and longer programs, other ones each time."""
     _holds(budget, program)
