@@ -180,7 +180,9 @@ class Chain:
                     # Where little has changed that is all, and the next records find nothing frozen.
                     snapshot.advance(self._snapshot_pace.limit(0.0))
                     pending.append(snapshot)
-                except Exception as error:  # full disk, a value that cannot be stored: the checkpoint fails, not the job
+                except (
+                    Exception
+                ) as error:  # full disk, a value that cannot be stored: the checkpoint fails, not the job
                     failure = error
         for output in self._outputs:
             output.barrier(barrier)

@@ -223,7 +223,7 @@ class RocksMapTable:
         self._add_clearings(batch, self._portion_cleared)
         count = len(self._portion_cleared)
         self._portions = self._next_portions(limit - count)
-        for key, entries in self._portions:
+        for _, entries in self._portions:
             count += len(entries) or 1
             if self.layout.expiring:
                 self._mark_expired(entries, self._frozen_at_ms)

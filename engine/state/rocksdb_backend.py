@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -110,6 +111,7 @@ class RocksDBStore:
         self._keyed: list[RocksKeyedTable] = []
         self._database: Database | None = None
         self._sweeps: dict[str, ExpirySweep] = {}
+        self._expiring: dict[str, RocksKeyedTable | RocksMapTable] = {}
         self._pending = False
         self._asked = 0
         self._bound = BoundTables(spec, self)
@@ -271,12 +273,12 @@ class RocksDBStore:
             # Only now is everything that is clean in memory the same in the database.
             for name, sweep in self._sweeps.items():
                 before = sweep.left
-                self._delete_expired(database, self._by_name[name], sweep.step(max(0, left)))
+                self._delete_expired(database, self._expiring[name], sweep.step(max(0, left)))
                 left -= before - sweep.left
         return limit - left
 
     @staticmethod
-    def _delete_expired(database: Database, table: Table, expired: list[bytes]) -> None:
+    def _delete_expired(database: Database, table: RocksKeyedTable | RocksMapTable, expired: list[bytes]) -> None:
         if not expired:
             return
         batch = database.batch()
@@ -353,6 +355,8 @@ class RocksDBStore:
         self._database = Database(self._memory, self._spec.directory, columns)
         for name, table in self._by_name.items():
             if table.layout.ttl_ms is not None:
+                assert not isinstance(table, RocksWindowTable)
+                self._expiring[name] = table
                 self._sweeps[name] = ExpirySweep(table.column, table.layout.ttl_ms)
 
     def _mark_restored(self, namespaces: Namespaces) -> None:

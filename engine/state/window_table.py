@@ -73,7 +73,9 @@ class RocksWindowTable:
         self._keys_queue: list[Any] = []  # the keys of the namespace whose turn it is, if they are too many for one
         self._keys_turn = 0
         self._measured = 0
-        self._thawed: list[tuple[bytes, bytes | None, bytes | None]] = []  # key, value; or without value the end of a range
+        self._thawed: list[
+            tuple[bytes, bytes | None, bytes | None]
+        ] = []  # key, value; or without value the end of a range
         self._known: set[int] = set()  # all namespaces in `_order`, which has those that are gone as well
         self._order: list[int] = []
         self._keys = layout.keys
@@ -358,14 +360,14 @@ class RocksWindowTable:
         """Put about `limit` of what was frozen into a write batch, deletions first. Returns how many."""
         self._portion_dropped, self._portion_removed = {}, {}
         count = 0
-        for frozen, portion in (
-            (self._frozen_dropped, self._portion_dropped),
-            (self._frozen_removed, self._portion_removed),
-        ):
-            while frozen and count < limit:
-                namespace, keys = frozen.popitem()
-                portion[namespace] = keys  # type: ignore[index]  # both are of one kind
-                count += len(self._key_groups) if keys is None else len(keys) or 1
+        while self._frozen_dropped and count < limit:
+            namespace, keys = self._frozen_dropped.popitem()
+            self._portion_dropped[namespace] = keys
+            count += len(self._key_groups) if keys is None else len(keys) or 1
+        while self._frozen_removed and count < limit:
+            namespace, removed = self._frozen_removed.popitem()
+            self._portion_removed[namespace] = removed
+            count += len(removed) or 1
         self._add_deletes(batch, self._portion_dropped, self._portion_removed)
         self._portions = self._next_portions(limit - count)
         values = self._add_puts(batch)

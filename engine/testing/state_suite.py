@@ -192,7 +192,7 @@ class StateBackendSuite:
                 pending = store.begin_snapshot(directory)
                 for _ in range(portions):
                     pending.advance(1)
-                for key in ("b", "bad", "c"):
+                for key in ("b", "bad", "c") if portions % 2 else ():
                     table.get(key)  # noqa: B023  # it is called at once
                 finish_at_once(pending)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.state.window_table import RocksWindowTable, namespace_of, raw_namespace
-from tidegate.engine.testing.state_cluster import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster, finished
 from tidegate.engine.testing.state_suite import WINDOWS
 from tidegate.operators.time import MAX_WATERMARK, MIN_WATERMARK
 
@@ -109,3 +109,19 @@ def test_a_value_keeps_its_identity_across_a_flush(cluster: StateCluster) -> Non
     assert table.live == {}
     assert table.load(60, "a") is value
     assert table.get(60, "a") is value
+
+
+def test_what_is_read_ahead_does_not_come_before_what_is_frozen(cluster: StateCluster) -> None:
+    """A window read while a snapshot is pending brings its neighbour's stored entries, but not those changed since."""
+    table = _table(cluster)
+    for namespace in (60, 61):
+        table.open(namespace)["a"] = [namespace]
+        table.open(namespace)["b"] = [namespace]
+    cluster.relieve()
+    table.load(61, "a").append(1)
+    pending = cluster.begin_snapshot()
+    assert table.read(60) == {"a": [60], "b": [60]}
+    assert table.get(61, "a") == [61, 1]
+    assert table.read(61) == {"a": [61, 1], "b": [61]}
+    cluster.restore(finished(pending), 1)
+    assert _table(cluster).read(61) == {"a": [61, 1], "b": [61]}
