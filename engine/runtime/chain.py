@@ -17,6 +17,9 @@ from .node import OperatorNode
 from .outputs import ChannelOutput, SinkLeaf
 from .pace import SnapshotPace
 
+_CATCH_UP_S = 0.001
+"""How long a snapshot waits for a database that has not flushed yet what it was given."""
+
 
 @dataclass(frozen=True)
 class SplitPosition:
@@ -228,7 +231,7 @@ class Chain:
             ended = clock.monotonic()
             self.measures.busy_s += ended - started
             pace.observe(entries, ended - started)
-            await clock.sleep(0)
+            await clock.sleep(0 if entries else _CATCH_UP_S)
 
     def close(self) -> None:
         for node in self.nodes:

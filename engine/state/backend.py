@@ -84,7 +84,8 @@ class PendingSnapshot(Protocol):
         ...
 
     def advance(self, limit: int) -> int:
-        """Encode about `limit` entries and hand them to the database, on the event loop's thread; how many it were.
+        """Encode about `limit` entries and hand them to the database, on the event loop's thread; how many it were: 0 also
+        when the database has to catch up first.
 
         Raises:
             StateError: a value cannot be stored, or the disk is full.

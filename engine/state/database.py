@@ -16,6 +16,13 @@ from ..errors import StateError
 
 _SPARE_BYTES = 16 << 20
 _TARGET_FILE_BYTES = 32 << 20
+_WRITE_BUFFERS = 8
+_FILTER_SHARE = 0.05
+_SORTED_RUNS = 12
+"""So many files, or runs of files, are put together: with fewer more is written, with more a read has more to look at."""
+_SPARE_PERCENT = 50
+"""So much of the database may be void, as a share of what is not, before all of it is written anew."""
+_MANIFEST_BYTES = 1 << 20
 
 
 def free_disk_bytes(path: Path) -> int:
@@ -44,7 +51,7 @@ class Memory:
         self.rocksdict = rocksdict
         self._cache = rocksdict.Cache(block_cache_bytes)
         self._buffers = rocksdict.WriteBufferManager(write_buffer_bytes, False)
-        self._write_buffer_bytes = write_buffer_bytes
+        self.write_buffer_bytes = write_buffer_bytes
 
     def options(self) -> Any:
         """Options for a database or column family."""
@@ -55,14 +62,31 @@ class Memory:
         blocks.set_bloom_filter(10, False)
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self._buffers)
-        options.set_write_buffer_size(self._write_buffer_bytes // 2)
+        options.set_write_buffer_size(self.write_buffer_bytes // 2)
+        # A write must not wait for a flush: it would hold everything up.
+        options.set_max_write_buffer_number(_WRITE_BUFFERS)
+        # A key that is read is seldom one that was written last: a filter says so for less than a search.
+        options.set_memtable_whole_key_filtering(True)
+        options.set_memtable_prefix_bloom_ratio(_FILTER_SHARE)
+        options.set_allow_concurrent_memtable_write(False)
         options.set_target_file_size_base(_TARGET_FILE_BYTES)
+        # Levels would rewrite what has not changed for the sake of what has, and every file anew is one to upload.
+        options.set_compaction_style(self.rocksdict.DBCompactionStyle.universal())
+        options.set_universal_compaction_options(self._universal())
+        options.set_level_zero_file_num_compaction_trigger(_SORTED_RUNS)
+        # It grows with every file made and deleted, and every snapshot has it whole.
+        options.set_max_manifest_file_size(_MANIFEST_BYTES)
         options.set_compression_type(self.rocksdict.DBCompressionType.lz4())
         options.set_max_open_files(512)
         options.set_keep_log_file_num(1)
         options.set_stats_dump_period_sec(0)
         options.set_stats_persist_period_sec(0)
         return options
+
+    def _universal(self) -> Any:
+        universal = self.rocksdict.UniversalCompactOptions()
+        universal.max_size_amplification_percent = _SPARE_PERCENT
+        return universal
 
 
 class Database:
@@ -110,6 +134,12 @@ class Database:
         """Write a batch, all of it or nothing."""
         with explained(self.path):
             self._db.write(batch, self._without_log)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be flushed that more should not come for now."""
+        waiting = sum([column.unflushed_bytes for column in self._columns])
+        return waiting > self.memory.write_buffer_bytes * _WRITE_BUFFERS // 4
 
     def flush(self) -> None:
         """Write what is in memory to files. Blocking, without holding the interpreter.

@@ -23,7 +23,7 @@ from zlib import crc32
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
-from .sizing import SLOT_BYTES, EntrySize
+from .sizing import QUEUE, SLOT_BYTES, EntrySize
 
 _SAMPLE = 8
 _WORTH_IT = 4
@@ -50,7 +50,7 @@ class RocksKeyedTable:
         self._frozen_stored: set[Any] = set()
         self._frozen_removed: set[Any] = set()
         self._frozen_at_ms = 0
-        self._queue: list[Any] | None = None  # the keys that were frozen, in order, and how many have had their turn
+        self._queue: list[Any] = []  # the first keys of `frozen`, and how many of them have had their turn
         self._turn = 0
         self._measured = 0
         self._thawed: list[tuple[bytes, bytes]] = []
@@ -230,9 +230,9 @@ class RocksKeyedTable:
         gone = self._portion_removed
         portion: dict[Any, Any] = {}
         if self._frozen and len(gone) < limit:
-            if self._queue is None:
-                self._queue, self._turn = list(self._frozen), 0
             frozen = self._frozen
+            if self._turn >= len(self._queue):
+                self._queue, self._turn = list(islice(frozen, QUEUE)), 0
             stop = self._turn + limit - len(gone)
             portion = {key: frozen[key] for key in self._queue[self._turn : stop] if key in frozen}
             self._turn = stop
@@ -264,7 +264,7 @@ class RocksKeyedTable:
         self._clean.update(portion)
         self._portion, self._portion_removed = {}, []
         if not frozen:
-            self._queue = None
+            self._queue = []
             self._frozen_stored = set()
 
     def unfreeze(self) -> None:
@@ -276,7 +276,7 @@ class RocksKeyedTable:
         self._removed.update(self._frozen_removed, self._portion_removed)
         self._frozen_removed = set()
         self._portion, self._portion_removed = {}, []
-        self._queue = None
+        self._queue = []
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:

@@ -20,7 +20,7 @@ from zlib import crc32
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
-from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
+from .sizing import QUEUE, SLOT_BYTES, TABLE_BYTES, EntrySize
 
 _SAMPLE = 8
 _GONE = object()
@@ -49,9 +49,9 @@ class RocksMapTable:
         self._frozen: dict[Any, dict[Any, Any]] = {}
         self._frozen_cleared: set[Any] = set()
         self._frozen_at_ms = 0
-        self._queue: list[Any] | None = None  # the keys that were frozen, in order, and how many have had their turn
+        self._queue: list[Any] = []  # the first keys of `_frozen`, and how many of them have had their turn
         self._turn = 0
-        self._map_keys_queue: list[Any] = []  # of the key whose turn it is, if its map is too large for one
+        self._map_keys_queue: list[Any] = []  # the same of a map that is too large for one turn
         self._map_keys_turn = 0
         self._measured = 0
         self._thawed: list[tuple[bytes, bytes | None, bytes]] = []  # key, value; or without value the end of a range
@@ -235,22 +235,23 @@ class RocksMapTable:
 
     def _next_portions(self, limit: int) -> list[tuple[Any, dict[Any, Any]]]:
         portions: list[tuple[Any, dict[Any, Any]]] = []
-        if self._queue is None:
-            self._queue, self._turn = list(self._frozen), 0
+        if self._turn >= len(self._queue):
+            self._queue, self._turn = list(islice(self._frozen, QUEUE)), 0
         while limit > 0 and self._turn < len(self._queue):
             key = self._queue[self._turn]
             entries = self._frozen.get(key, _NOTHING)
             if len(entries) <= limit:
                 self._turn += 1
-                self._map_keys_queue = []
+                self._map_keys_queue, self._map_keys_turn = [], 0
                 portion = dict(entries)
             else:
-                if not self._map_keys_queue:
-                    self._map_keys_queue, self._map_keys_turn = list(entries), 0
+                if self._map_keys_turn >= len(self._map_keys_queue):
+                    self._map_keys_queue, self._map_keys_turn = list(islice(entries, QUEUE)), 0
                 stop = self._map_keys_turn + limit
                 keys = self._map_keys_queue[self._map_keys_turn : stop]
                 self._map_keys_turn = stop
                 portion = {map_key: entries[map_key] for map_key in keys if map_key in entries}
+                limit = 0
             portions.append((key, portion))
             limit -= len(portion) or 1
         return portions
@@ -267,7 +268,7 @@ class RocksMapTable:
             self._make_clean(key, entries)
         self._portions, self._portion_cleared = [], []
         if not self._frozen:
-            self._queue = None
+            self._queue = []
             if self._complete:
                 self._whole.clear()
 
@@ -281,8 +282,7 @@ class RocksMapTable:
         self._cleared.update(self._frozen_cleared, self._portion_cleared)
         self._frozen, self._frozen_cleared = {}, set()
         self._portions, self._portion_cleared = [], []
-        self._queue = None
-        self._map_keys_queue = []
+        self._queue, self._map_keys_queue = [], []
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:

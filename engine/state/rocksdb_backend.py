@@ -259,6 +259,8 @@ class RocksDBStore:
     def _advance(self, database: Database, tables: list[Table], limit: int) -> int:
         database.check_space(0)
         self._write_thawed(database, tables)
+        if database.is_behind:
+            return 0
         left = limit
         batch = database.batch()
         for table in tables:
@@ -275,7 +277,7 @@ class RocksDBStore:
                 before = sweep.left
                 self._delete_expired(database, self._expiring[name], sweep.step(max(0, left)))
                 left -= before - sweep.left
-        return limit - left
+        return max(1, limit - left)  # a turn in which all had been thawed is one as well
 
     @staticmethod
     def _delete_expired(database: Database, table: RocksKeyedTable | RocksMapTable, expired: list[bytes]) -> None:
