@@ -42,6 +42,9 @@ _SHOWN: Final = (
     "p99_ms",
     "p999_ms",
     "worst_ms",
+    "sync_worst_ms",
+    "gap_worst_ms",
+    "gap_without_worst_ms",
     "since_due_p99_ms",
     "keys_per_s",
     "first_result_s",
@@ -49,6 +52,10 @@ _SHOWN: Final = (
     "cpu_s_per_million",
     "peak_rss_mb",
 )
+
+
+_SHOWN_BESIDES: Final = ("uploaded_share", "uploaded_share_most", "sync_p99_ms", "gap_p99_ms", "gap_worst_ms")
+"""The same where sides are compared, which tells the rest already."""
 
 
 def machine() -> dict[str, Any]:
@@ -130,16 +137,17 @@ def measured_lines(outcome: Outcome) -> Iterator[str]:
                 f"{figures[f'{side}.cpu_s_per_million']:.2f} CPU s per million, "
                 + (f"{broker:.2f} of the broker's, " if broker is not None else "")
                 + f"{figures[f'{side}.peak_rss_mb']:.0f} MB"
+                + "".join([f", {told}" for told in _told(figures, side, _SHOWN_BESIDES)])
             )
         else:
-            yield f"{side}: {', '.join(_told(figures, side))}"
+            yield f"{side}: {', '.join(_told(figures, side, _SHOWN))}"
     if scenario.references:
         for name, how in (("ratio", "ratio"), ("cpu_ratio", "by CPU time")):
             yield f"{how} {figures[name]:.2f} ({figures[f'{name}_lowest']:.2f} to {figures[f'{name}_highest']:.2f})"
 
 
-def _told(figures: Figures, side: str) -> Iterator[str]:
-    for name in _SHOWN:
+def _told(figures: Figures, side: str, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
         value = figures.get(f"{side}.{name}")
         if value is None:
             continue
@@ -147,7 +155,7 @@ def _told(figures: Figures, side: str) -> Iterator[str]:
             yield f"{value:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}/s"
             continue
         unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
-        digits = 0 if unit in ("", "_mb") and not name.startswith("share") else 2
+        digits = 0 if unit in ("", "_mb") and "share" not in name else 2
         yield f"{name.removesuffix(unit).replace('_', ' ')} {value:.{digits}f}{_UNITS.get(unit, '')}"
 
 

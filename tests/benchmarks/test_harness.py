@@ -52,6 +52,13 @@ def test_a_state_is_restored_by_another_process(name: str) -> None:
     assert all(wanted["measured"] > 0 for wanted in outcome.as_json()["wanted"])
 
 
+def test_pauses_are_measured_beside_checkpoints() -> None:
+    """With the longest time between results, while one is made and while none is."""
+    figures = run_scenario("changed-keys", 20_000, 1, unheard).figures
+    assert 0 < figures["job.gap_without_worst_ms"]
+    assert 0 < figures["job.sync_worst_ms"]
+
+
 def test_a_side_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
     """Here there are no bids."""
     with pytest.raises(BenchmarkError, match=r"stateless, loop: ended with exit code 1\n(.|\n)*none\.jsonl"):
