@@ -6,8 +6,10 @@ import secrets
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from .blobs import BlobExistsError, Blobs
+from .line import Start
 
 ATTEMPTS: Final = "attempts"
 ATTEMPTS_KEPT: Final = 20
@@ -23,6 +25,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
             when manifests get lost, and their loss is noticed.
         info: what the starter says about itself (`host`, `pid`…); JSON values only.
         token: tells this start from any other that writes the same about itself.
+        began_from: the checkpoint that it restored, 0 for none; None while that is not decided.
+        began_from_attempt: the attempt that wrote that checkpoint.
     """
 
     attempt: int
@@ -30,6 +34,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     last_checkpoint_id: int
     info: dict[str, Any] = {}
     token: str = ""
+    began_from: int | None = None
+    began_from_attempt: int = 0
 
     @property
     def who(self) -> str:
@@ -44,6 +50,7 @@ class Attempts:
     def __init__(self, blobs: Blobs, job: str) -> None:
         self._blobs = blobs
         self._job = job
+        self._decided: dict[int, AttemptRecord] = {}
 
     def claim(self, now_ms: int, last_checkpoint_id: int, info: dict[str, Any], *, above: int = 0) -> AttemptRecord:
         """Take the next number. Two that claim at the same time get different ones, also where a listing shows late
@@ -65,6 +72,31 @@ class Attempts:
                 continue
             return record
 
+    def begin(self, record: AttemptRecord, checkpoint_id: int, attempt: int) -> AttemptRecord:
+        """Write down what a start begins from, which no other start may undo: the record is its own.
+
+        Args:
+            record: as it was claimed.
+            checkpoint_id: the checkpoint that is restored; 0 for none.
+            attempt: the attempt that wrote it.
+
+        Raises:
+            CheckpointError: the storage refuses.
+        """
+        record = replace(record, began_from=checkpoint_id, began_from_attempt=attempt)
+        self._blobs.put(self._path(record.attempt), msgspec.json.encode(record) + b"\n")
+        self._decided[record.attempt] = record
+        return record
+
+    def starts(self) -> dict[int, Start]:
+        """What the newest attempts began from, those that have decided it."""
+        records = [self._read(attempt) for attempt in sorted(self._numbers())[-ATTEMPTS_KEPT:]]
+        return {
+            record.attempt: Start(record.began_from, record.began_from_attempt)
+            for record in records
+            if record.began_from is not None
+        }
+
     def newest(self) -> AttemptRecord | None:
         """The latest start; None when the job was never started here."""
         attempt = max(self._numbers(), default=0)
@@ -83,11 +115,16 @@ class Attempts:
         return [int(name) for name in names if name.isdigit()]
 
     def _read(self, attempt: int) -> AttemptRecord:
+        if attempt in self._decided:
+            return self._decided[attempt]
         # The number alone fences: a record that cannot be read still counts.
         try:
-            return msgspec.json.decode(self._blobs.get(self._path(attempt)) or b"", type=AttemptRecord)
+            record = msgspec.json.decode(self._blobs.get(self._path(attempt)) or b"", type=AttemptRecord)
         except msgspec.MsgspecError:
             return AttemptRecord(attempt, 0, 0)
+        if record.began_from is not None:
+            self._decided[attempt] = record
+        return record
 
     @property
     def _folder(self) -> str:

@@ -81,12 +81,12 @@ def choose_restore(
     wanted: Wanted = "latest",
     problems_by_id: Mapping[int, Sequence[str]] | None = None,
     last_seen_id: int = 0,
+    began_from_nothing: bool = False,
 ) -> RestoreDecision:
     """Which checkpoint to start from.
 
-    `"latest"` is the newest of checkpoints and savepoints that is whole, but for those that an attempt wrote after a
-    newer one had taken over. It never turns into a start from
-    nothing while there is, or was, anything to restore: output would be written twice. Called again with one
+    `"latest"` is the newest of checkpoints and savepoints that is whole and was not left by a later start. It never turns
+    into a start from nothing while there is, or was, anything to restore: output would be written twice. Called again with one
     more entry in `problems_by_id` each time a choice turns out to be damaged on reading its files.
 
     Args:
@@ -94,6 +94,7 @@ def choose_restore(
         wanted: what was asked for.
         problems_by_id: checkpoint id → what is wrong with its files, for those that were found damaged.
         last_seen_id: the highest checkpoint id that earlier attempts saw; 0 when they saw none.
+        began_from_nothing: the newest start began from nothing on purpose, and left what there was.
     """
     problems = problems_by_id or {}
     if wanted == "none":
@@ -101,14 +102,18 @@ def choose_restore(
     if wanted != "latest":
         return _choose_named(infos, wanted, problems)
     passed_over: list[str] = []
+    left: list[str] = []
     # One without a known id may be the newest of all, so it comes first.
     for info in sorted(infos, key=lambda info: (info.checkpoint_id is None, info.checkpoint_id or 0), reverse=True):
         if info.manifest is None and not info.damaged:
             return Refuse(f"{info.title} cannot be read: {info.path}: {info.problem}")
-        damage = _damage(info, problems) or _overtaken(info, infos)
+        if info.left is not None:
+            left.append(f"{info.title}: {info.left}")
+            continue
+        damage = _damage(info, problems)
         if damage is None:
             assert info.manifest is not None
-            return Restore(info.manifest, tuple(passed_over))
+            return Restore(info.manifest, (*left, *passed_over))
         passed_over.append(damage)
     if passed_over:
         return Refuse(
@@ -116,9 +121,9 @@ def choose_restore(
             + "".join(f"  - {damage}\n" for damage in passed_over)
             + 'mend the storage, or start from nothing on purpose with restore "none"'
         )
-    if last_seen_id:
+    if last_seen_id and not (left and began_from_nothing):
         return Refuse(
-            f"checkpoint {last_seen_id} was here at an earlier start and no checkpoint is here now; "
+            f"checkpoint {last_seen_id} was here at an earlier start and no checkpoint that leads on is here now; "
             'bring the files back, or start from nothing on purpose with restore "none"'
         )
     return StartFresh()
@@ -145,22 +150,6 @@ def _damage(info: CheckpointInfo, problems: Mapping[int, Sequence[str]]) -> str 
         return f"{info.title}: {info.path}: {info.problem}"
     found = problems.get(info.manifest.checkpoint_id)
     return f"{info.title}: {'; '.join(found)}" if found else None
-
-
-def _overtaken(info: CheckpointInfo, infos: Sequence[CheckpointInfo]) -> str | None:
-    """Whether an attempt wrote a checkpoint that a newer attempt, which had begun before it was there, knows nothing of."""
-    assert info.manifest is not None
-    manifest = info.manifest
-    by = [
-        other.manifest.attempt
-        for other in infos
-        if other.manifest is not None
-        and other.manifest.checkpoint_id < manifest.checkpoint_id
-        and other.manifest.attempt > manifest.attempt
-    ]
-    if not by:
-        return None
-    return f"{info.title}: {info.path}: attempt {manifest.attempt} wrote it after attempt {max(by)} had taken over"
 
 
 # What to delete -----------------------------------------------------------------------------------------
@@ -190,9 +179,9 @@ def what_to_delete(
     """Which checkpoints retention deletes, and which contents with them.
 
     The newest `retain` whole checkpoints stay, and with them every checkpoint that is newer than the oldest
-    of these. Savepoints stay, and so do those `in_use`. Damaged ones do not count as kept; they go with their
-    neighbours. A content stays while any manifest that stays names it. What a damaged manifest names is not
-    known, so while one stays no contents go.
+    of these. Savepoints stay, and so do those `in_use`. Damaged ones, and those that were left, do not count as
+    kept; they go with their neighbours. A content stays while any manifest that stays names it. What a damaged
+    manifest names is not known, so while one stays no contents go.
 
     Args:
         infos: everything that is there.
@@ -206,7 +195,7 @@ def what_to_delete(
     whole = sorted(
         info.checkpoint_id
         for info in infos
-        if info.kind == "checkpoint" and info.manifest is not None and info.checkpoint_id is not None
+        if info.kind == "checkpoint" and info.manifest is not None and info.checkpoint_id is not None and not info.left
     )
     # With fewer whole ones than to be kept, nothing goes: a damaged one may be all that is left to mend.
     oldest_kept = whole[-retain] if len(whole) >= retain else 0

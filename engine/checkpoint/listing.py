@@ -25,6 +25,7 @@ class CheckpointInfo:
         manifest: None when it cannot be used.
         problem: why it cannot be used; None when it can, as far as the manifest goes.
         damaged: the manifest is not what was written. False for one that a newer version wrote.
+        left: why it does not lead to the newest start of the job, which passed it over; None when it does.
     """
 
     checkpoint_id: int | None
@@ -34,6 +35,7 @@ class CheckpointInfo:
     manifest: Manifest | None
     problem: str | None = None
     damaged: bool = False
+    left: str | None = None
 
     @property
     def title(self) -> str:

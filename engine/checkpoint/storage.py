@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..state.backend import SnapshotFiles
 from .attempts import AttemptRecord, Attempts
 from .blobs import BlobExistsError, Blobs
 from .contents import Contents, FetchProgress, gathered
+from .line import why_left
 from .listing import CHECKPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
 from .local_files import STAGING
 from .lock import DirectoryLock
@@ -71,6 +73,7 @@ class CheckpointStorage:
         self._executor = executor
         self._clock = clock
         self._lock: DirectoryLock | None = None
+        self._claimed: AttemptRecord | None = None
         self.manifests_lock = asyncio.Lock()
         """Held while a manifest is written, and by whoever decides what to delete from the manifests there
         are."""
@@ -110,11 +113,26 @@ class CheckpointStorage:
     async def claim_attempt(self, info: dict[str, Any] | None = None) -> AttemptRecord:
         """Register a new start of the job under the next number. From now on older attempts write no
         manifest."""
-        return await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {})
+        self._claimed = await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {})
+        return self._claimed
+
+    async def begin(self, manifest: Manifest | None) -> None:
+        """The claimed attempt begins from a checkpoint of this job, or from none: what older attempts wrote behind it is left,
+        and never restored by itself again. To be called before anything is done about output that is newer.
+
+        Raises:
+            FencedError: a newer attempt has been claimed meanwhile.
+            CheckpointError: the storage refuses.
+        """
+        await self._executor.run(self._begin, manifest)
 
     async def newest_attempt(self) -> AttemptRecord | None:
         """The latest start; None when the job was never started here."""
         return await self._executor.run(self._attempts.newest)
+
+    async def began_from_nothing(self) -> bool:
+        """Whether the newest attempt that has begun did so without a checkpoint."""
+        return await self._executor.run(self._began_from_nothing)
 
     # Checkpoints ----------------------------------------------------------------------------------------
 
@@ -122,13 +140,13 @@ class CheckpointStorage:
         """A number greater than any that was ever used here, by whole and by damaged checkpoints. From 1."""
         return (await self._executor.run(self._highest))[0] + 1
 
-    async def list(self) -> list[CheckpointInfo]:
+    async def list(self) -> Sequence[CheckpointInfo]:
         """Every checkpoint and savepoint, damaged ones too, by id; those without a known id come last.
 
         Raises:
             CheckpointError: the storage cannot be read.
         """
-        return await self._executor.run(list_checkpoints, self._blobs, self.job)
+        return await self._executor.run(self._list)
 
     async def read(self, wanted: int | str) -> Manifest:
         """The manifest of a checkpoint by its id, or of a savepoint by its name or id.
@@ -271,6 +289,28 @@ class CheckpointStorage:
 
     # Blocking, in the executor --------------------------------------------------------------------------
 
+    def _began_from_nothing(self) -> bool:
+        starts = self._attempts.starts()
+        return bool(starts) and starts[max(starts)].checkpoint_id == 0
+
+    def _list(self) -> Sequence[CheckpointInfo]:
+        infos = list_checkpoints(self._blobs, self.job)
+        starts = self._attempts.starts()
+        return [
+            info if info.manifest is None else replace(info, left=why_left(info.manifest, starts)) for info in infos
+        ]
+
+    def _begin(self, manifest: Manifest | None) -> None:
+        assert self._claimed is not None
+        begun = (0, 0) if manifest is None else (manifest.checkpoint_id, manifest.attempt)
+        self._claimed = self._attempts.begin(self._claimed, *begun)
+        newest = self._attempts.newest()
+        if newest is not None and newest.attempt > self._claimed.attempt:
+            raise FencedError(
+                f"{newest.who} of job {self.job!r} has taken over in {self.address} while attempt "
+                f"{self._claimed.attempt} was starting; let this process end"
+            )
+
     def _claim_attempt(self, now_ms: int, info: dict[str, Any]) -> AttemptRecord:
         last, attempt = self._highest()
         return self._attempts.claim(now_ms, last, info, above=attempt)
@@ -314,6 +354,10 @@ class CheckpointStorage:
         if manifest.kind == "savepoint":
             return CheckpointError(
                 f"savepoint {manifest.name!r} exists already in {self.address}, written by {by}; take another name"
+            )
+        if there is not None and there.attempt < manifest.attempt:
+            return CheckpointError(
+                f"{manifest.title} was written by {by}, an older one that has come back; the next takes another number"
             )
         return FencedError(
             f"{manifest.title} of job {self.job!r} was written by {by} already, in {self.address}; "

@@ -241,6 +241,8 @@ class Attempt:
                 self._clock,
             )
             own = restored.manifest if reading is self._storage else None
+            if self._storage is not None:
+                await self._storage.begin(own)
             try:
                 await self._recover_sinks(sinks, own)
             except OutputLostError as error:

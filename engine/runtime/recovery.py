@@ -121,7 +121,8 @@ async def restore(
         return Restored(None, {}, None)
     told: set[str] = set()
     while True:
-        decision = choose_restore(await storage.list(), wanted, problems, last_seen_id)
+        infos, from_nothing = await storage.list(), await storage.began_from_nothing()
+        decision = choose_restore(infos, wanted, problems, last_seen_id, from_nothing)
         if isinstance(decision, StartFresh):
             return Restored(None, {}, None)
         if isinstance(decision, Refuse):

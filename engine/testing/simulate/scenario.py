@@ -342,6 +342,8 @@ class _Run:
 
         async def check() -> None:
             for info in await storage.list():
+                if info.left is not None:
+                    continue
                 if info.manifest is None:
                     if not world.weather.torn:
                         world.violate(f"{info.title} is damaged: {info.problem}")

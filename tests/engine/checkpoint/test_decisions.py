@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,13 +141,34 @@ def test_one_written_by_a_newer_version_is_not_passed_over() -> None:
     assert decision == Refuse("checkpoint 2 cannot be read: path: update Tidegate")
 
 
-def test_one_that_an_attempt_wrote_after_it_was_taken_over_is_passed_over() -> None:
-    """The newer attempt has begun without it and written its own, with lower numbers: those are what holds."""
-    infos = [whole(8, attempt=1), whole(9, attempt=2), whole(10, attempt=2), whole(12, attempt=1)]
-    decision = choose_restore(infos)
+def left_behind(info: CheckpointInfo) -> CheckpointInfo:
+    return replace(info, left="attempt 2 began without it")
+
+
+def test_one_that_a_later_start_has_left_is_passed_over() -> None:
+    """The newest of those that lead on is taken, and the others are named."""
+    decision = choose_restore([whole(8), whole(10), left_behind(whole(12))])
     assert isinstance(decision, Restore)
     assert decision.manifest.checkpoint_id == 10
-    assert decision.passed_over == ("checkpoint 12: path: attempt 1 wrote it after attempt 2 had taken over",)
+    assert decision.passed_over == ("checkpoint 12: attempt 2 began without it",)
+
+
+def test_a_start_from_nothing_that_has_left_the_others_is_one_again() -> None:
+    """It had nothing of its own yet when it died: those that it left do not come back."""
+    infos = [left_behind(whole(12))]
+    assert choose_restore(infos, last_seen_id=12, began_from_nothing=True) == StartFresh()
+    assert isinstance(choose_restore(infos, last_seen_id=12), Refuse)
+    assert isinstance(choose_restore([], last_seen_id=12, began_from_nothing=True), Refuse)
+
+
+def test_one_that_was_left_can_be_asked_for() -> None:
+    """By its number."""
+    assert isinstance(choose_restore([left_behind(whole(12))], 12), Restore)
+
+
+def test_one_that_was_left_does_not_count_as_kept() -> None:
+    """An old process that came back late with a high number does not push out what holds."""
+    assert what_to_delete([whole(8), whole(9), left_behind(whole(12))], retain=1).checkpoint_ids == (8,)
 
 
 def test_one_that_a_newer_attempt_has_started_from_is_not_passed_over() -> None:

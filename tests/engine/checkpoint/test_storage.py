@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
-from tidegate.engine.checkpoint.manifest import Manifest
+from tidegate.engine.checkpoint.listing import manifest_path
+from tidegate.engine.checkpoint.manifest import Manifest, encode
 from tidegate.engine.checkpoint.retention import apply_retention, sweep
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.errors import CheckpointError, ConfigError, CorruptionError, FencedError
@@ -211,14 +212,47 @@ async def test_of_two_coordinators_exactly_one_writes_a_checkpoint(
     store = MemoryStore()
     storages = [open_storage("memory://", threads=1, store=store) for _ in range(4)]
     done = await asyncio.gather(
-        *(s.write_manifest(make_manifest(7, attempt=n)) for n, s in enumerate(storages, 1)),
+        *(s.write_manifest(make_manifest(7, completed_at_ms=n)) for n, s in enumerate(storages, 1)),
         return_exceptions=True,
     )
     fenced = [outcome for outcome in done if isinstance(outcome, FencedError)]
     assert len(fenced) == 3
     winner = done.index(None) + 1
-    assert (await storages[0].read(7)).attempt == winner
-    assert f"checkpoint 7 of job 'job' was written by attempt {winner} already" in str(fenced[0])
+    assert (await storages[0].read(7)).completed_at_ms == winner
+    assert "checkpoint 7 of job 'job' was written by attempt 1 already" in str(fenced[0])
+
+
+async def test_what_an_old_attempt_has_written_late_costs_the_new_one_a_number(
+    open_storage: OpenStorage, make_manifest: MakeManifest
+) -> None:
+    """A process came back with a checkpoint of the new one's number: the next takes another, and nobody ends."""
+    storage = open_storage("memory://", store=MemoryStore())
+    old, new = await storage.claim_attempt(), await storage.claim_attempt()
+    await storage.begin(None)
+    storage._blobs.put(manifest_path("job", 1), encode(make_manifest(1, attempt=old.attempt)))
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 1 was written by attempt 1, an older one that has come back"
+    ):
+        await storage.write_manifest(make_manifest(1, attempt=new.attempt))
+    await storage.write_manifest(make_manifest(2, attempt=new.attempt))
+    assert [info.left for info in await storage.list()] == [
+        "attempt 2 began from nothing, and attempt 1 wrote this one",
+        None,
+    ]
+    assert await storage.began_from_nothing()
+
+
+async def test_an_attempt_that_is_overtaken_while_it_starts_does_not_begin(
+    open_storage: OpenStorage, make_manifest: MakeManifest
+) -> None:
+    """It would do away with the output of the newer one."""
+    store = MemoryStore()
+    slow, quick = open_storage("memory://", store=store), open_storage("memory://", store=store)
+    await slow.claim_attempt()
+    await quick.claim_attempt()
+    await quick.begin(None)
+    with pytest.raises(FencedError, match="attempt 2 of job 'job' has taken over"):
+        await slow.begin(None)
 
 
 async def test_the_same_manifest_may_be_written_again(storage: CheckpointStorage, make_manifest: MakeManifest) -> None:

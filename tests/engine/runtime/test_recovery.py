@@ -6,7 +6,7 @@ import time
 
 import pytest
 from tidegate.connectors import OutputLostError, SinkError, Split, files, formats, memory
-from tidegate.engine import CheckpointError, CommitError, JobError, RunConfig, Topology, restart, run
+from tidegate.engine import CheckpointError, CommitError, JobError, OperatorError, RunConfig, Topology, restart, run
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.testing import BARRIER, CRASH, ScriptedSource, run_script
 from tidegate.operators import agg
@@ -310,3 +310,24 @@ async def test_what_nobody_names_is_swept_by_a_running_job(tmp_path):
     assert not old.exists()
     assert young.exists()
     assert [facts for name, facts in events if name == "orphans_swept"] == [{"contents": 1}]
+
+
+@pytest.mark.parametrize("back_to", [1, None])
+async def test_what_was_left_on_purpose_does_not_come_back(back_to, tmp_path):
+    """A start goes back to an older checkpoint, or to none, and dies before its first own one: the next goes on from there."""
+
+    async def one_run(script, **settings):
+        topology = Topology("back")
+        source = ScriptedSource(script)
+        topology.source("numbers", source).sink("out", files.lines(tmp_path / "out", formats.json()))
+        config = RunConfig(
+            checkpoints=tmp_path / "state", checkpoint_interval="1h", restart=restart.never(), **settings
+        )
+        await run_script(topology, source, config)
+
+    await one_run([1, BARRIER, 2, BARRIER, 3])
+    with pytest.raises(OperatorError):
+        await one_run([1, BARRIER, 2, CRASH], restore=back_to)
+    await one_run([1, BARRIER, 2, BARRIER, 3])
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    assert sorted(int(line) for part in parts for line in part.read_text().split()) == [1, 2, 3]
