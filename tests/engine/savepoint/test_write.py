@@ -39,7 +39,9 @@ def test_a_snapshot_is_written_with_all_its_states(backend: StateBackend, tmp_pa
     assert files.snapshot.details["files"] == {
         "totals": 1,
         "in_flight": 1,
-        **dict.fromkeys(["windows", "point", "names", "counts", "sum", "timers.event", "timers.processing"], 0),
+        **dict.fromkeys(
+            ["windows", "point", "names", "counts", "notes", "sum", "timers.event", "timers.processing"], 0
+        ),
     }
     assert sorted(files.files) == sorted(path.name for path in files.directory.iterdir())
     assert {path.name for path in folder.iterdir()} - set(before) <= {"LOG", "LOCK"}
