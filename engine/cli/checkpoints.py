@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -65,7 +66,7 @@ def verify(
             raise UsageError(f"{checkpoints}: several jobs are here: give --job")
         return [await check(storage, info) for storage in storages for info in await chosen(storage)]
 
-    async def chosen(storage: CheckpointStorage) -> list[CheckpointInfo]:
+    async def chosen(storage: CheckpointStorage) -> Sequence[CheckpointInfo]:
         if which is None:
             return await storage.list()
         if which == "latest":
