@@ -233,11 +233,16 @@ class CheckpointCoordinator:
         self._ended.add(subtask)
         self._woken.set()
 
-    async def acknowledge(self, report: SubtaskReport, failure: Exception | None) -> None:
+    def acknowledge(self, report: SubtaskReport, failure: Exception | None) -> Coroutine[Any, Any, None]:
         checkpoint_id = report.checkpoint_id
-        # Before anything waits: the records behind these will not come again, whatever becomes of the checkpoint.
+        # At once, and not when its turn comes: the records behind these will not come again, whatever becomes of the
+        # checkpoint, and the next one must not be complete without them.
         self._prepared += [(checkpoint_id, sink, found) for sink, found in report.committables.items() if found]
         self._written.append((checkpoint_id, report.written))
+        return self._acknowledge(report, failure)
+
+    async def _acknowledge(self, report: SubtaskReport, failure: Exception | None) -> None:
+        checkpoint_id = report.checkpoint_id
         current = self._round
         try:
             if failure is None and current is not None and current.checkpoint_id == checkpoint_id:

@@ -207,6 +207,20 @@ async def test_whoever_asks_for_a_checkpoint_gets_its_id_or_its_failure(stage):
         await at_work.acknowledge(2, "a[0]", failure=RuntimeError("broken"))
 
 
+async def test_output_of_a_checkpoint_that_was_given_up_is_not_left_out_of_the_next(stage):
+    """Its report is on its way when the next is complete: the records are before the offsets of that one."""
+    async with stage() as at_work:
+        await at_work.pass_time(11, 0.5)
+        await at_work.acknowledge(1, "a[0]")
+        late = at_work.coordinator.acknowledge(
+            SubtaskReport("b[0]", 1, committables={"out": [{"name": "1-b[0]"}]}), None
+        )
+        await at_work.pass_time(65, 1)
+        await at_work.acknowledge(2)
+        await late
+        assert at_work.sink.committed == [["1-a[0]", "1-b[0]", "2-a[0]", "2-b[0]"]]
+
+
 async def test_a_snapshot_that_cannot_be_read_back_fails_the_savepoint_and_not_the_job(stage, tmp_path):
     """Whoever asked is told why, and nothing of it is left; the next checkpoint is taken as ever."""
     snapshot = StoreSnapshot("dict", "count", 0, (0, 128), (StateSchema("total", "keyed", 1, ("int",)),))
