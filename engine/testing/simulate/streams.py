@@ -98,7 +98,6 @@ class SimulatedReader:
 class Transaction:
     """Records of one writer between two barriers."""
 
-    attempt: int
     records: list[Any] = field(default_factory=list)
     prepared_at: float | None = None
 
@@ -112,7 +111,6 @@ class Ledger:
 
     def __init__(self, world: World, name: str) -> None:
         self.name = name
-        self.visible: list[Any] = []
         self._seen: Counter[str] = Counter()
         self._world = world
         self._open: dict[str, Transaction] = {}
@@ -121,7 +119,7 @@ class Ledger:
 
     def write(self, name: str, attempt: int, values: Sequence[Any]) -> None:
         self._refuse_old(attempt)
-        self._open.setdefault(name, Transaction(attempt)).records.extend(values)
+        self._open.setdefault(name, Transaction()).records.extend(values)
 
     def prepare(self, name: str, attempt: int) -> None:
         self._refuse_old(attempt)
@@ -171,7 +169,6 @@ class Ledger:
                     del self._open[name]
 
     def _show(self, records: Sequence[Any], name: str) -> None:
-        self.visible += records
         expected = self._world.expected
         for record in records:
             text = canonical(record)
