@@ -23,9 +23,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ...operators.time import Duration, duration_ms
-from ..clock import SystemClock
 from .ports import HOST, ensure_free, free_ports
-from .servers import Reaper, ServerUnavailableError, cache_folder, locked
+from .servers import ServerProcess, ServerUnavailableError, cache_folder, locked
 
 GATEWAY_VERSION = "v1.8.0"
 REGION = "us-east-1"
@@ -50,11 +49,9 @@ class LocalS3:
         self.secret_key = secrets.token_hex(16)
         self._port = port
         self._timeout_s = duration_ms(start_timeout) / 1000
-        self._clock = SystemClock()
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-s3-"))
         self._log = self._folder / "gateway.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reaper: Reaper | None = None
+        self._process: ServerProcess | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -113,8 +110,8 @@ class LocalS3:
             (self._folder / "secret-key").write_text(self.secret_key)
             self.objects.mkdir(parents=True)
             (self._folder / "attributes").mkdir()
-            self._start(gateway)
-            self._wait_until_serving()
+            self._process = self._start(gateway)
+            self._process.wait_until(self._serves, self._timeout_s, 0.02)
         except BaseException:
             self.close()
             raise
@@ -128,54 +125,27 @@ class LocalS3:
     def close(self) -> None:
         """End it and remove all objects. Does nothing the second time."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.close()
             self._process = None
-        if self._reaper is not None:
-            self._reaper.dismiss()
-            self._reaper = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, gateway: Path) -> None:
+    def _start(self, gateway: Path) -> ServerProcess:
         assert self._port is not None
         ensure_free(self._port)  # another one on this port would answer in its stead
         keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
         # Attributes in a folder of their own: not every file system has extended ones.
         storage = ["posix", "--sidecar", str(self._folder / "attributes"), str(self._folder / "buckets")]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(gateway),
-                    "--port",
-                    f"{HOST}:{self._port}",
-                    "--region",
-                    REGION,
-                    "--quiet",
-                    "--keep-alive",
-                    *storage,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                env={**os.environ, **keys},
-                start_new_session=True,  # an interrupt from the keyboard is for the test
-            )
-        self._reaper = Reaper(self._process.pid, self._folder)
-
-    def _wait_until_serving(self) -> None:
-        process = self._process
-        assert process is not None
-        deadline = self._clock.monotonic() + self._timeout_s
-        while not self._serves():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(0.02)  # the wait between two questions ends early when the store does
-                raise ServerUnavailableError(f"the object store ended with {code} while starting\n{self._log_tail()}")
-            if self._clock.monotonic() > deadline:
-                raise ServerUnavailableError(
-                    f"the object store does not serve after {self._timeout_s:g} s: raise start_timeout, or look at the "
-                    f"end of its log\n{self._log_tail()}"
-                )
+        command = [
+            str(gateway),
+            "--port",
+            f"{HOST}:{self._port}",
+            "--region",
+            REGION,
+            "--quiet",
+            "--keep-alive",
+            *storage,
+        ]
+        return ServerProcess("the object store", command, self._folder, self._log, keys)
 
     def _serves(self) -> bool:
         connection = http.client.HTTPConnection(*self.address, timeout=2)
@@ -186,10 +156,6 @@ class LocalS3:
             return False
         finally:
             connection.close()
-
-    def _log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return "\n".join(lines[-20:])
 
 
 def gateway_is_built(version: str = GATEWAY_VERSION) -> bool:

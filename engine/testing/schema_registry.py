@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import os
 import shutil
 import signal
 import subprocess
@@ -25,10 +24,9 @@ from pathlib import Path
 from types import TracebackType
 
 from ...operators.time import Duration, duration_ms
-from ..clock import SystemClock
 from .kafka_jars import java_command
 from .ports import HOST, ensure_free, free_ports
-from .servers import Reaper, ServerUnavailableError, cache_folder, locked
+from .servers import ServerProcess, ServerUnavailableError, cache_folder, locked
 
 REGISTRY_VERSION = "3.0.9"
 """The newest that runs on Java 17."""
@@ -60,11 +58,9 @@ class LocalSchemaRegistry:
         self._kafka = kafka
         self._port = port
         self._timeout_s = duration_ms(start_timeout) / 1000
-        self._clock = SystemClock()
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-registry-"))
         self._log = self._folder / "registry.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reaper: Reaper | None = None
+        self._process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -75,8 +71,8 @@ class LocalSchemaRegistry:
         try:
             java, archive = java_command(), registry_archive()
             self._port = self._port or free_ports(1)[0]
-            self._start(java, archive)
-            self._wait_until_serving()
+            self._process = self._start(java, archive)
+            self._process.wait_until(self._serves, self._timeout_s, 0.1)
         except BaseException:
             self.close()
             raise
@@ -90,52 +86,22 @@ class LocalSchemaRegistry:
     def close(self) -> None:
         """End it and forget what it kept in memory. Does nothing the second time."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.close()
             self._process = None
-        if self._reaper is not None:
-            self._reaper.dismiss()
-            self._reaper = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, java: str, archive: Path) -> None:
+    def _start(self, java: str, archive: Path) -> ServerProcess:
         assert self._port is not None
         ensure_free(self._port)  # another registry on this port would answer in its stead
         environment = {
-            **os.environ,
             "QUARKUS_HTTP_HOST": HOST,
             "QUARKUS_HTTP_PORT": str(self._port),
             "APICURIO_STORAGE_KIND": "kafkasql" if self._kafka else "sql",
         }
         if self._kafka:
             environment["APICURIO_KAFKASQL_BOOTSTRAP_SERVERS"] = self._kafka
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [java, *_JAVA_OPTIONS, "-jar", str(_runner(archive))],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                env=environment,
-                start_new_session=True,  # an interrupt from the keyboard is for the test
-            )
-        self._reaper = Reaper(self._process.pid, self._folder)
-
-    def _wait_until_serving(self) -> None:
-        process = self._process
-        assert process is not None
-        deadline = self._clock.monotonic() + self._timeout_s
-        while not self._serves():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(0.1)  # the wait between two questions ends early when the registry does
-                raise ServerUnavailableError(
-                    f"the schema registry ended with {code} while starting\n{self._log_tail()}"
-                )
-            if self._clock.monotonic() > deadline:
-                raise ServerUnavailableError(
-                    f"the schema registry does not serve after {self._timeout_s:g} s: raise start_timeout, or look at the "
-                    f"end of its log\n{self._log_tail()}"
-                )
+        command = [java, *_JAVA_OPTIONS, "-jar", str(_runner(archive))]
+        return ServerProcess("the schema registry", command, self._folder, self._log, environment)
 
     def _serves(self) -> bool:
         assert self._port is not None
@@ -147,9 +113,6 @@ class LocalSchemaRegistry:
             return False
         finally:
             connection.close()
-
-    def _log_tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:]) if self._log.exists() else ""
 
 
 def registry_archive(version: str = REGISTRY_VERSION) -> Path:

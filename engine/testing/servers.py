@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from ..clock import SystemClock
 
 # Kills the server when the process that holds the other end of its input has ended without a word.
 _REAPER = 'read -r _ || { kill -9 "$1"; rm -rf "$2"; }'
@@ -52,3 +55,64 @@ class Reaper:
     def dismiss(self) -> None:
         """The server has ended: there is nothing left to do."""
         self._shell.communicate(b"\n")
+
+
+class ServerProcess:
+    """A server under way. It writes its output into a log, and dies with the process that started it.
+
+    Args:
+        title: what messages call it: `the object store`.
+        command: the program and its arguments.
+        folder: its files; removed when the starting process ends without a word.
+        log: where its output goes.
+        environment: in addition to this process's.
+    """
+
+    def __init__(
+        self, title: str, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._title = title
+        self._log = log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=folder,
+                env={**os.environ, **environment},
+                start_new_session=True,  # an interrupt from the keyboard is for the test
+            )
+        self._reaper = Reaper(self._process.pid, folder)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait_until(self, serves: Callable[[], bool], timeout_s: float, pause_s: float) -> None:
+        """Ask it every so often until it serves.
+
+        Raises:
+            ServerUnavailableError: it has ended, or does not serve in time.
+        """
+        clock = SystemClock()
+        deadline = clock.monotonic() + timeout_s
+        while not serves():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(pause_s)  # the wait between two questions ends early when the server does
+                raise ServerUnavailableError(f"{self._title} ended with {code} while starting\n{self._log_tail()}")
+            if clock.monotonic() > deadline:
+                raise ServerUnavailableError(
+                    f"{self._title} does not serve after {timeout_s:g} s: raise start_timeout, or look at the end of its "
+                    f"log\n{self._log_tail()}"
+                )
+
+    def close(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+        self._reaper.dismiss()
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:]) if self._log.exists() else ""
