@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..connectors.source import Source
-from ..operators.operator import Operator
+from ..operators.operator import MultiInputOperator, Operator
 from .plan import Chained, Plan, PlannedEdge
 from .topology import Node, sources_of
 
@@ -131,7 +131,13 @@ def _what(node: Node) -> str:
 def _edge(edge: PlannedEdge) -> str:
     tag = "" if edge.tag is None else f"({edge.tag}) "
     channels = "1 channel" if edge.channels == 1 else f"{edge.channels} channels"
-    return f"{tag}{edge.receiver.head.name}   {edge.partitioner}, {channels}"
+    return f"{tag}{_receiver(edge)}   {edge.partitioner}, {channels}"
+
+
+def _receiver(edge: PlannedEdge) -> str:
+    operator = edge.receiver.head.operator
+    name = edge.receiver.head.name
+    return f"{name}.{operator.inputs[edge.input]}" if isinstance(operator, MultiInputOperator) else name
 
 
 def _code(node: Node) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..operators.operator import AsyncOperator
+from ..operators.operator import AsyncOperator, MultiInputOperator
 from .state.key_groups import key_group_range
 from .topology import Edge, Node, PartitionerKind, Topology
 
@@ -17,6 +17,7 @@ class PlannedEdge:
         upstream: the node it leaves, in the sending chain.
         tag: the side output it leaves by; None for the main output.
         partitioner: how records choose a channel.
+        input: which input of the receiving chain's head it leads to.
     """
 
     sender: Chained
@@ -24,13 +25,17 @@ class PlannedEdge:
     upstream: Node
     tag: str | None
     partitioner: PartitionerKind
+    input: int = 0
 
     @property
     def channels(self) -> int:
         """How many channels it has."""
-        if self.partitioner == "forward":
-            return self.receiver.parallelism
-        return self.sender.parallelism * self.receiver.parallelism
+        return self.receiver.parallelism * self.channels_per_receiver
+
+    @property
+    def channels_per_receiver(self) -> int:
+        """How many of them lead into one subtask of the receiving chain."""
+        return 1 if self.partitioner == "forward" else self.sender.parallelism
 
 
 @dataclass(eq=False)
@@ -92,7 +97,12 @@ def make_plan(topology: Topology, parallelism: int, max_parallelism: int) -> Pla
         if chain.head is node:
             for edge in node.inputs:
                 planned = PlannedEdge(
-                    chain_of[edge.upstream], chain, edge.upstream, edge.tag, _partitioner(node, edge, widths)
+                    chain_of[edge.upstream],
+                    chain,
+                    edge.upstream,
+                    edge.tag,
+                    _partitioner(node, edge, widths),
+                    edge.input,
                 )
                 planned.sender.outputs.append(planned)
                 chain.inputs.append(planned)
@@ -108,6 +118,6 @@ def _partitioner(node: Node, edge: Edge, widths: dict[Node, int]) -> Partitioner
 
 
 def _chainable(node: Node, edge: Edge, widths: dict[Node, int]) -> bool:
-    if isinstance(node.what, AsyncOperator) or widths[node] != widths[edge.upstream]:
+    if isinstance(node.what, AsyncOperator | MultiInputOperator) or widths[node] != widths[edge.upstream]:
         return False
     return widths[node] == 1 or _partitioner(node, edge, widths) == "forward"

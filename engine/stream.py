@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from ..connectors.sink import Sink
@@ -16,7 +17,7 @@ from ..operators.key_by import KeyBy
 from ..operators.keyed_aggregate import KeyedAggregate
 from ..operators.map import Map
 from ..operators.map_async import MapAsync
-from ..operators.operator import Operator
+from ..operators.operator import MultiInputOperator, Operator
 from ..operators.process import ProcessFunction, process_operator
 from ..operators.reduce import Reduce
 from ..operators.results import KeyResult, WindowResult
@@ -117,9 +118,20 @@ class Stream(Generic[T]):
         """
         return self._then(process_operator(function, keyed=self._keyed, on_error=on_error), name)
 
-    def apply(self, operator: Operator[T, U], *, name: str | None = None, parallelism: int | None = None) -> Stream[U]:
-        """Any operator, ours or yours."""
-        return self._then(operator, name, parallelism=parallelism)
+    def apply(
+        self,
+        operator: Operator[T, U],
+        *others: Stream[Any],
+        name: str | None = None,
+        parallelism: int | None = None,
+    ) -> Stream[U]:
+        """Any operator, ours or yours. One with several inputs (`MultiInputOperator`) takes this stream as its first and
+        `others` as the rest.
+
+        Raises:
+            TopologyError: the operator has more or fewer inputs.
+        """
+        return self._then(operator, name, *others, parallelism=parallelism)
 
     def validate(
         self,
@@ -234,21 +246,27 @@ class Stream(Generic[T]):
         self,
         operator: Operator[Any, Any],
         name: str | None,
-        *,
+        *others: Stream[Any],
         record_type: Any = None,
         parallelism: int | None = None,
     ) -> Stream[Any]:
+        wanted = operator.inputs if isinstance(operator, MultiInputOperator) else ("input",)
+        if len(wanted) != 1 + len(others):
+            called = operator.kind if name is None else f"{operator.kind} {name!r}"
+            streams = "1 stream" if len(wanted) == 1 else f"{len(wanted)} streams"
+            raise TopologyError(f"{called} takes {streams} ({', '.join(wanted)}), not {1 + len(others)}")
+        inputs = [replace(edge, input=index) for index, stream in enumerate((self, *others)) for edge in stream._edges]
         node = self._topology.add(
             Node(
                 self._topology.generate_name(operator.kind) if name is None else Topology.checked_name(name),
                 generated=name is None,
                 what=operator,
                 kind="operator",
-                inputs=[*self._edges],
+                inputs=inputs,
                 parallelism=parallelism,
                 record_type=record_type,
                 key_type=self._key_type,
-                has_event_time=all(edge.upstream.has_event_time for edge in self._edges),
+                has_event_time=all(edge.upstream.has_event_time for edge in inputs),
             )
         )
         return self._of(node)

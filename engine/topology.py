@@ -37,12 +37,14 @@ class Edge:
         tag: the side output they come from; None for the main output.
         partitioner: asked for by the user; None leaves it to the plan.
         keyed: whether the records carry keys.
+        input: which input of the node it leads to, where that has several (`MultiInputOperator`).
     """
 
     upstream: Node
     tag: str | None = None
     partitioner: PartitionerKind | None = None
     keyed: bool = False
+    input: int = 0
 
 
 @dataclass(eq=False)
@@ -206,7 +208,14 @@ class Topology:
     def fingerprint(self) -> str:
         """Changes when the graph does: names, kinds and links. Recorded in every checkpoint."""
         shape = [
-            (node.name, node.word, [(edge.upstream.name, edge.tag, edge.partitioner) for edge in node.inputs])
+            (
+                node.name,
+                node.word,
+                [
+                    (edge.upstream.name, edge.tag, edge.partitioner, *([edge.input] if edge.input else []))
+                    for edge in node.inputs
+                ],
+            )
             for node in self.nodes
         ]
         return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()[:16]

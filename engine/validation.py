@@ -84,7 +84,7 @@ def _fields(record_type: Any) -> list[str]:
 
 def _operator(node: Node, operator: Operator[object, object]) -> list[str]:
     problems = []
-    if operator.keyed and not all(edge.keyed for edge in node.inputs):
+    if operator.keyed and not all(edge.keyed or edge.partitioner == "broadcast" for edge in node.inputs):
         problems.append(f"{node.word} {node.name!r} needs a keyed stream: put .key_by(...) before it")
     if operator.needs_event_time:
         problems += [

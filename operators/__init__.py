@@ -2,7 +2,7 @@
 
 from . import agg, windows
 from .errors import DeadLetter, OnError, Retry
-from .operator import AsyncOperator, Operator, OperatorContext
+from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
 from .process import ProcessContext, ProcessFunction
 from .state import ListState, MapState, ReducingState, ValueState
 from .time import Duration
@@ -14,6 +14,7 @@ __all__ = [
     "Duration",
     "ListState",
     "MapState",
+    "MultiInputOperator",
     "OnError",
     "Operator",
     "OperatorContext",

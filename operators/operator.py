@@ -134,6 +134,21 @@ class Operator(Generic[In, Out]):
         """Called once, last, also after a failure. Must not raise and must not emit."""
 
 
+class MultiInputOperator(Operator[Any, Out]):
+    """An operator with several inputs that it tells apart, such as a join.
+
+    It heads a chain of its own. The engine calls `process_input` in place of `process`. Between the inputs there is no
+    order but that of event time: the watermark it hears is the lowest of all inputs, as always.
+    """
+
+    inputs: Sequence[str] = ("left", "right")
+    """What its inputs are called, in order."""
+
+    def process_input(self, index: int, batch: Batch[Any]) -> Batch[Out] | None:
+        """The records that come out for a batch of the input `inputs[index]`, in order; None when there are none."""
+        raise TypeError(f"{type(self).__name__} does not say how to process a batch of one of its inputs")
+
+
 class AsyncOperator(Operator[In, Out]):
     """An operator that has calls in flight between batches (`map_async`).
 

@@ -7,10 +7,11 @@ channel outputs, sink leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from ...operators.batch import Batch
-from ...operators.operator import Operator
+from ...operators.operator import MultiInputOperator, Operator
 from ...operators.state import StateDescriptor, Timers
 from ...operators.time import MIN_WATERMARK
 from ..clock import Clock
@@ -19,10 +20,15 @@ from ..metrics.measures import OperatorMeasures
 from ..state.backend import OperatorStore
 
 
-class Target(Protocol):
-    """Anything that takes elements inside a chain."""
+class Entry(Protocol):
+    """Anything that takes batches."""
 
     def process(self, batch: Batch[Any]) -> None: ...
+
+
+class Target(Entry, Protocol):
+    """Anything that takes elements inside a chain."""
+
     def watermark(self, watermark_ms: int) -> None: ...
     def idle(self) -> None: ...
     def end(self) -> None: ...
@@ -132,11 +138,15 @@ class OperatorNode:
             self.operator.open(self.context)
 
     def process(self, batch: Batch[Any]) -> None:
+        self.take(batch, self.operator.process)
+
+    def take(self, batch: Batch[Any], process: Callable[[Batch[Any]], Batch[Any] | None]) -> None:
+        """Hand a batch to one of the operator's ways in, and what comes out on."""
         self.measures.records_in += len(batch)
         with _Boundary(self.context.operator_id):
             if self.store is not None and batch.keys is not None:
                 self.store.prefetch(batch.keys)
-            out = self.operator.process(batch)
+            out = process(batch)
         if out is not None:
             self.emit(out)
 
@@ -196,6 +206,19 @@ class OperatorNode:
 
     def close(self) -> None:
         self.operator.close()
+
+
+class InputPort:
+    """One input of an operator that has several: takes the batches that come in by it."""
+
+    __slots__ = ("_node", "_process")
+
+    def __init__(self, node: OperatorNode, operator: MultiInputOperator[Any], index: int) -> None:
+        self._node = node
+        self._process = partial(operator.process_input, index)
+
+    def process(self, batch: Batch[Any]) -> None:
+        self._node.take(batch, self._process)
 
 
 class _Boundary:

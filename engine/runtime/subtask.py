@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...operators.batch import Batch
@@ -11,18 +11,24 @@ from ..clock import Clock
 from .chain import Chain, Reporter
 from .channel import Gate
 from .elements import Barrier, Element, EndOfStream, Idle, Watermark
-from .node import OperatorNode, Target
+from .node import Entry, OperatorNode, Target
 from .watermarks import InputWatermarks
 
 
 class Subtask:
-    """Reads elements in order, aligns barriers, merges watermarks, and walks its chain with every batch."""
+    """Reads elements in order, aligns barriers, merges watermarks, and walks its chain with every batch.
+
+    Args:
+        head: the chain's first node, which hears of everything but batches.
+        entries: per channel, where its batches go: the head, or one of the head's inputs.
+    """
 
     def __init__(
         self,
         chain: Chain,
         gate: Gate,
         head: Target,
+        entries: Sequence[Entry],
         *,
         clock: Clock,
         reporter: Reporter,
@@ -33,6 +39,7 @@ class Subtask:
         self.gate = gate
         self.watermarks = InputWatermarks(gate.channels)
         self._head = head
+        self._entries = entries
         self._clock = clock
         self._reporter = reporter
         self._spawn = spawn
@@ -94,7 +101,7 @@ class Subtask:
             if element.watermarks and self.gate.channels > 1:
                 held_back = self.watermarks.hold_back(channel, element.watermarks)
                 element = Batch(element.values, element.timestamps, element.keys, held_back, element.origin)
-            self._head.process(element)
+            self._entries[channel].process(element)
             await self.chain.flush(arrived)
         elif isinstance(element, Watermark):
             await self._raise(self.watermarks.update(channel, element.timestamp_ms), arrived)

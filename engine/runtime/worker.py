@@ -16,7 +16,7 @@ from typing import Any, cast
 from ...connectors.sink import Sink
 from ...connectors.source import Source, Split
 from ...operators.errors import Retry
-from ...operators.operator import Operator
+from ...operators.operator import MultiInputOperator, Operator
 from ..clock import Clock
 from ..config import RunConfig
 from ..executor import Executor
@@ -29,7 +29,7 @@ from .channel import Channel, Gate
 from .contexts import ConnectorContext
 from .elements import Barrier
 from .event_time import EventTime
-from .node import NodeContext, OperatorNode, Target
+from .node import Entry, InputPort, NodeContext, OperatorNode, Target
 from .outputs import ChannelOutput, SinkLeaf
 from .pace import RecordBudget
 from .partitioners import Broadcast, Forward, Hash, Partitioner, RoundRobin
@@ -197,7 +197,7 @@ class Worker:
         count = 0
         for edge in chain.inputs:
             self._first_channel[edge] = count
-            count += 1 if edge.partitioner == "forward" else edge.sender.parallelism
+            count += edge.channels_per_receiver
         if count:
             for subtask in range(chain.parallelism):
                 self._gates[chain, subtask] = Gate(count, self._config.channel_capacity)
@@ -284,6 +284,7 @@ class Worker:
                     made_chain,
                     gate,
                     targets[chain.head],
+                    _entries(chain, targets[chain.head]),
                     clock=self._clock,
                     reporter=self._reporter,
                     spawn=self._spawn,
@@ -421,3 +422,14 @@ class Worker:
             self._measures.operator(node.name, subtask, node.kind),
             self._config,
         )
+
+
+def _entries(chain: Chained, head: Target) -> list[Entry]:
+    """Per input channel of a subtask, where its batches go."""
+    entries: list[Entry] = []
+    for edge in chain.inputs:
+        port: Entry = head
+        if isinstance(head, OperatorNode) and isinstance(head.operator, MultiInputOperator):
+            port = InputPort(head, head.operator, edge.input)
+        entries += [port] * edge.channels_per_receiver
+    return entries

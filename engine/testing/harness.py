@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
 
 from ...operators.batch import Batch
-from ...operators.operator import AsyncOperator, Operator
+from ...operators.operator import AsyncOperator, MultiInputOperator, Operator
 from ...operators.time import MAX_WATERMARK
 from .. import state
 from ..metrics.measures import OperatorMeasures
-from ..runtime.node import NodeContext, OperatorNode
+from ..runtime.node import Entry, InputPort, NodeContext, OperatorNode
 from ..state.backend import OperatorStore, StateBackend, StoreSpec, finish_at_once
 from .clock import ManualClock
 
@@ -97,12 +97,14 @@ class OperatorHarness(Generic[Out]):
         timestamps: Sequence[int] | None = None,
         keys: Sequence[Any] | None = None,
         watermarks: Sequence[int] | None = None,
+        *,
+        input: int = 0,
     ) -> OperatorHarness[Out]:
-        """One batch."""
+        """One batch, by one of the inputs of an operator that has several."""
         if values:
             if watermarks is None and self._description.wants_watermarks:
                 watermarks = [self.node.context.watermark_ms] * len(values)
-            self.node.process(
+            self._entry(input).process(
                 Batch(
                     list(values),
                     None if timestamps is None else list(timestamps),
@@ -216,6 +218,10 @@ class OperatorHarness(Generic[Out]):
         self.close()
 
     # --------------------------------------------------------------- internals
+
+    def _entry(self, index: int) -> Entry:
+        operator = self.node.operator
+        return InputPort(self.node, operator, index) if isinstance(operator, MultiInputOperator) else self.node
 
     def _stepped(self) -> OperatorHarness[Out]:
         self._steps += 1

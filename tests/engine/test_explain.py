@@ -8,7 +8,7 @@ from tidegate.connectors import files, formats, memory
 from tidegate.engine import Topology
 from tidegate.engine.explain import explain, guarantees, mermaid
 from tidegate.engine.plan import make_plan
-from tidegate.operators import agg, windows
+from tidegate.operators import MultiInputOperator, agg, windows
 
 
 def _topology(source: Any = None, sink: Any = None) -> Topology:
@@ -76,3 +76,19 @@ def test_the_chart_has_a_box_per_chain_and_an_arrow_per_link():
     assert sum(line.strip() == "end" for line in lines) == 2
     assert any("-- late -->" in line for line in lines)
     assert lines[-1].strip() == "n2 == hash ==> n3"
+
+
+def test_of_an_operator_with_several_inputs_the_input_is_named():
+    """Which stream is the left one of a join."""
+
+    class Both(MultiInputOperator):
+        """Two inputs, the second of which is small."""
+
+        inputs = ("facts", "rules")
+
+    topology = Topology("t")
+    stream = topology.source("numbers", memory.source([1]))
+    stream.apply(Both(), stream.broadcast(), name="both").sink("out", memory.sink())
+    text = explain(make_plan(topology, 2, 128))
+    assert "→ both.facts   forward, 2 channels" in text
+    assert "→ both.rules   broadcast, 4 channels" in text

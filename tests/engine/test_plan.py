@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidegate.connectors import memory
 from tidegate.engine import Topology
 from tidegate.engine.plan import Plan, make_plan
-from tidegate.operators import agg
+from tidegate.operators import MultiInputOperator, agg
 
 
 def _numbers(topology: Topology, name: str = "numbers", **settings):
@@ -100,3 +100,19 @@ def test_a_stream_used_twice_is_walked_twice():
         ("a", None, "one"),
         ("a", None, "two"),
     ]
+
+
+class Both(MultiInputOperator):
+    """Two inputs."""
+
+    keyed = True
+
+
+def test_an_operator_with_several_inputs_heads_a_chain():
+    """Also at parallelism one, and where both its inputs are the same stream."""
+    topology = Topology("t")
+    keyed = _numbers(topology).key_by(str, name="k")
+    keyed.apply(Both(), keyed, name="both").sink("out", memory.sink())
+    plan = make_plan(topology, 1, 128)
+    assert _chains(plan) == [["numbers", "k"], ["both", "out"]]
+    assert [(edge.upstream.name, edge.input) for edge in plan.chains[1].inputs] == [("k", 0), ("k", 1)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tidegate.connectors import memory
 from tidegate.engine import RunConfig, Topology, TopologyError, start
-from tidegate.operators import ProcessFunction, agg, windows
+from tidegate.operators import MultiInputOperator, ProcessFunction, agg, windows
 from tidegate.operators.filter import Filter
 
 
@@ -136,3 +136,26 @@ def test_a_window_needs_a_keyed_stream():
     stream = Topology("t").source("numbers", memory.source([1]))
     assert not hasattr(stream, "window")
     assert hasattr(stream.key_by(lambda n: n), "window")
+
+
+class Either(MultiInputOperator[int]):
+    """The records of both inputs."""
+
+    kind = "either"
+
+    def process_input(self, index: int, batch: Any) -> Any:
+        return batch
+
+
+async def test_an_operator_with_two_inputs_takes_two_streams():
+    """The stream it is applied to is the first."""
+    assert sorted(await _values(lambda s: s.apply(Either(), s.map(lambda n: -n)))) == [-4, -3, -2, -1, 1, 2, 3, 4]
+
+
+def test_an_operator_with_two_inputs_refuses_one():
+    """And one with a single input refuses two; the inputs are named."""
+    stream = Topology("t").source("numbers", memory.source([1]))
+    with pytest.raises(TopologyError, match=r"either 'e' takes 2 streams \(left, right\), not 1"):
+        stream.apply(Either(), name="e")
+    with pytest.raises(TopologyError, match=r"filter takes 1 stream \(input\), not 2"):
+        stream.apply(Filter(bool), stream)

@@ -7,7 +7,7 @@ import pytest
 from tidegate.connectors import memory
 from tidegate.engine import Topology, TopologyError, start
 from tidegate.engine.validation import validate
-from tidegate.operators import ProcessFunction, ValueState, agg, windows
+from tidegate.operators import MultiInputOperator, ProcessFunction, ValueState, agg, windows
 
 
 class Reading(msgspec.Struct):
@@ -107,3 +107,21 @@ def test_start_refuses_before_anything_runs():
     """The check is part of making a job."""
     with pytest.raises(TopologyError):
         start(Topology("empty"))
+
+
+class Enriched(MultiInputOperator):
+    """Keyed facts, and rules that every subtask hears of."""
+
+    kind = "enriched"
+    inputs = ("facts", "rules")
+    keyed = True
+
+
+def test_of_several_inputs_each_must_be_keyed_or_broadcast():
+    """What every subtask is told needs no key."""
+    topology = Topology("t")
+    facts, rules = _source(topology), topology.source("rules", memory.source([2]))
+    facts.key_by(str).apply(Enriched(), rules.broadcast(), name="right").sink("out", memory.sink())
+    validate(topology)
+    facts.key_by(str).apply(Enriched(), rules, name="wrong").sink("out-2", memory.sink())
+    assert _problems(topology) == ["enriched 'wrong' needs a keyed stream: put .key_by(...) before it"]

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tidegate.connectors import memory
 from tidegate.engine import RunConfig, Topology, run
-from tidegate.operators import MapState, ProcessFunction, Watermarks
+from tidegate.operators import MapState, MultiInputOperator, ProcessFunction, Watermarks
+from tidegate.operators.batch import Batch
+from tidegate.operators.state import KeyedTableState
 
 
 class Paired(ProcessFunction[tuple[str, int], tuple[int, int]]):
@@ -52,3 +54,43 @@ def test_timers_wait_for_the_slowest_of_several_streams(parallelism, key):
     run(topology, RunConfig(state_backend="dict", parallelism=parallelism), live=False)
     numbers = range(0, 200, 3)
     assert sorted(pairs.values) == [(a, b) for a in numbers for b in numbers if abs(a - b) <= 5]
+
+
+class Tally(MultiInputOperator[tuple[int, int, int]]):
+    """Per key, the sum of what came by the left and of what came by the right, at the end."""
+
+    kind = "tally"
+    keyed = True
+    SUMS = KeyedTableState("sums", list[int])
+
+    def states(self) -> Any:
+        return [self.SUMS]
+
+    def open(self, context: Any) -> None:
+        self.sums = context.state(self.SUMS)
+
+    def process_input(self, index: int, batch: Batch[int]) -> None:
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            sums = self.sums.load(key) or [0, 0]
+            sums[index] += value
+            self.sums.put(key, sums)
+
+    def on_end(self) -> Any:
+        sums = dict(self.sums.items())
+        return Batch([(key, *pair) for key, pair in sums.items()], keys=list(sums)) if sums else None
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_an_operator_with_several_inputs_is_told_by_which_a_batch_came(parallelism):
+    """Each input may be a union, the same stream may be several inputs, and keys meet in one subtask."""
+    topology = Topology("tally")
+    ones, twos = (
+        topology.source(name, memory.source([n] * 50, splits=2)).key_by(lambda n: 0, name=f"{name}-key")
+        for name, n in (("ones", 1), ("twos", 2))
+    )
+    tens = topology.source("tens", memory.source([10] * 50)).key_by(lambda n: 0, name="tens-key")
+    sums = memory.sink()
+    tally = ones.union(tens).apply(Tally(), ones.union(twos), name="tally")
+    tally.sink("sums", sums)
+    run(topology, RunConfig(state_backend="dict", parallelism=parallelism), live=False)
+    assert sums.values == [(0, 50 + 500, 50 + 100)]
