@@ -20,11 +20,11 @@ from .errors import (
     TidegateError,
     TopologyError,
 )
+from .fluent import KeyedStream, Stream, WindowedStream
 from .job import Job, JobStatus, start
 from .live_state import LiveMaps, LiveValues, LiveWindows
 from .replay import ReplayOf, replay, start_replay
 from .run import Interrupted, run
-from .stream import KeyedStream, Stream, WindowedStream
 from .topology import Topology
 
 __all__ = [

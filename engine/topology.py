@@ -19,7 +19,7 @@ from .errors import TopologyError
 from .runtime.event_time import EventTimeField
 
 if TYPE_CHECKING:
-    from .stream import Stream
+    from .fluent import Stream
 
 T = TypeVar("T")
 
@@ -153,7 +153,7 @@ class Topology:
             rate_limit: at most this many records per second and subtask.
             parallelism: how many subtasks read; the job's parallelism when None.
         """
-        from .stream import Stream
+        from .fluent import Stream
 
         node = self.add(
             Node(

@@ -14,7 +14,7 @@ import msgspec
 
 from ...connectors import files, formats
 from ...operators import DeadLetter, Watermarks, agg, windows
-from ..stream import Stream
+from ..fluent import Stream
 from ..topology import Topology
 
 OUT_OF_ORDERNESS: Final = "22h"

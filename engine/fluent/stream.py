@@ -1,45 +1,33 @@
-"""The fluent face: one short method per operator. What an operator does stands in its own file."""
+"""The fluent face of streams of any kind."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ..connectors.sink import Sink
-from ..operators.agg import Aggregate
-from ..operators.errors import DeadLetter, LastResort, OnError, Retry
-from ..operators.filter import Filter
-from ..operators.flat_map import FlatMap
-from ..operators.fold import Fold
-from ..operators.key_by import KeyBy
-from ..operators.keyed_aggregate import KeyedAggregate
-from ..operators.map import Map
-from ..operators.map_async import MapAsync
-from ..operators.operator import MultiInputOperator, Operator
-from ..operators.process import ProcessFunction, process_operator
-from ..operators.reduce import Reduce
-from ..operators.results import KeyResult, WindowResult
-from ..operators.split import Split
-from ..operators.time import Duration, duration_ms
-from ..operators.validate import Validate
-from ..operators.windowed import (
-    AnyWindowOperator,
-    window_aggregate,
-    window_collect,
-    window_fold,
-    window_process,
-    window_reduce,
-)
-from ..operators.windows import Assigner, Trigger, Window
-from .errors import TopologyError
-from .topology import Edge, Node, PartitionerKind, Topology
+from ...connectors.sink import Sink
+from ...operators.errors import DeadLetter, LastResort, OnError, Retry
+from ...operators.filter import Filter
+from ...operators.flat_map import FlatMap
+from ...operators.key_by import KeyBy
+from ...operators.map import Map
+from ...operators.map_async import MapAsync
+from ...operators.operator import MultiInputOperator, Operator
+from ...operators.process import ProcessFunction, process_operator
+from ...operators.split import Split
+from ...operators.time import Duration
+from ...operators.validate import Validate
+from ..errors import TopologyError
+from ..topology import Edge, Node, PartitionerKind, Topology
+
+if TYPE_CHECKING:
+    from .keyed_stream import KeyedStream
 
 T = TypeVar("T")
 U = TypeVar("U")
 K = TypeVar("K")
-A = TypeVar("A")
 
 
 class Stream(Generic[T]):
@@ -209,6 +197,8 @@ class Stream(Generic[T]):
     ) -> KeyedStream[Any, T]:
         """The records under keys: see `KeyBy`. `key_type` is needed for keys that are not str, int, bytes,
         bool, None or tuples of these."""
+        from .keyed_stream import KeyedStream
+
         stream = self._then(
             KeyBy(key, on_error=on_error, record_type=self.record_type), name, record_type=self.record_type
         )
@@ -281,116 +271,6 @@ class Stream(Generic[T]):
     def _sent(self, partitioner: PartitionerKind) -> Stream[T]:
         edges = [Edge(edge.upstream, edge.tag, partitioner, edge.keyed) for edge in self._edges]
         return Stream(self._topology, edges, self._key_type)
-
-
-class KeyedStream(Stream[T], Generic[K, T]):
-    """Records of type `T` under keys of type `K`: what keeps state per key goes on from here."""
-
-    def _of(self, node: Node) -> Stream[Any]:
-        # Records keep their key through every operator: a window's result may be windowed again.
-        return KeyedStream(self._topology, [Edge(node, keyed=True)], self._key_type)
-
-    def aggregate(
-        self, *, name: str | None = None, emit_every: Duration | None = None, **aggregates: Aggregate[T, Any]
-    ) -> KeyedStream[K, KeyResult[K]]:
-        """The aggregates of all records of a key so far: one updated result per record, or with `emit_every` the newest of
-        each changed key, so often: see `KeyedAggregate`."""
-        every_ms = None if emit_every is None else duration_ms(emit_every)
-        operator = KeyedAggregate(aggregates, emit_every_ms=every_ms, record_type=self.record_type)
-        return self._keyed_then(operator, name, operator.result_type)
-
-    def reduce(self, function: Callable[[T, T], T], *, name: str | None = None, type: Any = None) -> KeyedStream[K, T]:
-        """The records of a key so far, put together: one updated value per record: see `Reduce`."""
-        return self._keyed_then(Reduce(function, type=type or self.record_type), name, self.record_type)
-
-    def fold(
-        self,
-        initial: A | Callable[[], A],
-        function: Callable[[A, T], A],
-        *,
-        name: str | None = None,
-        type: Any = None,
-    ) -> KeyedStream[K, A]:
-        """The records of a key so far, folded into a value of another type: see `Fold`."""
-        return self._keyed_then(Fold(initial, function, type=type), name, type)
-
-    def window(
-        self, assigner: Assigner, *, allowed_lateness: Duration = "0ms", trigger: Trigger | None = None
-    ) -> WindowedStream[K, T]:
-        """The records of a key grouped into windows: `windows.tumbling("1h")`, `sliding`, `session`, `count`, `global_`.
-
-        Args:
-            assigner: which windows a record belongs to.
-            allowed_lateness: how long a window that has fired still takes records and fires again; later ones go to the side
-                output `late`.
-            trigger: when windows fire; None: when they are complete.
-        """
-        return WindowedStream(self, assigner, allowed_lateness, trigger)
-
-    def _keyed_then(self, operator: Operator[Any, Any], name: str | None, record_type: Any) -> KeyedStream[K, Any]:
-        stream = self._then(operator, name, record_type=record_type)
-        assert isinstance(stream, KeyedStream)
-        return stream
-
-
-class WindowedStream(Generic[K, T]):
-    """Records of type `T` under keys of type `K`, grouped into windows: say what to make of each window. What is given out
-    has the timestamp `end_ms - 1` and the window's key."""
-
-    def __init__(
-        self,
-        stream: KeyedStream[K, T],
-        assigner: Assigner,
-        allowed_lateness: Duration,
-        trigger: Trigger | None,
-    ) -> None:
-        self._stream = stream
-        self._assigner = assigner
-        self._settings: dict[str, Any] = {"allowed_lateness": allowed_lateness, "trigger": trigger}
-
-    def aggregate(self, *, name: str | None = None, **aggregates: Aggregate[T, Any]) -> KeyedStream[K, WindowResult[K]]:
-        """`key`, `start_ms`, `end_ms` and the named aggregates."""
-        return self._then(window_aggregate, name, aggregates, record_type=self._stream.record_type)
-
-    def reduce(
-        self, function: Callable[[T, T], T], *, name: str | None = None, type: Any = None
-    ) -> KeyedStream[K, WindowResult[K]]:
-        """The values of a window put together by an associative function, as `value`."""
-        return self._then(window_reduce, name, function, type=type, record_type=self._stream.record_type)
-
-    def fold(
-        self,
-        initial: A | Callable[[], A],
-        function: Callable[[A, T], A],
-        *,
-        merge: Callable[[A, A], A] | None = None,
-        name: str | None = None,
-        type: Any = None,
-    ) -> KeyedStream[K, WindowResult[K]]:
-        """The values of a window folded into a value of another type, as `value`. Sliding and session windows need `merge`."""
-        return self._then(window_fold, name, initial, function, merge=merge, type=type)
-
-    def collect(
-        self, *, limit: int | None = None, name: str | None = None, type: Any = None
-    ) -> KeyedStream[K, WindowResult[K]]:
-        """The values of a window, as `values`."""
-        return self._then(window_collect, name, limit=limit, type=type, record_type=self._stream.record_type)
-
-    def process(
-        self,
-        function: Callable[[K, Window, list[T]], Iterable[U]],
-        *,
-        name: str | None = None,
-        type: Any = None,
-    ) -> KeyedStream[K, U]:
-        """What a function of (key, window, values) gives out; the values are kept until the window fires."""
-        return self._then(window_process, name, function, type=type, record_type=self._stream.record_type)
-
-    def _then(
-        self, make: Callable[..., AnyWindowOperator], name: str | None, *arguments: Any, **settings: Any
-    ) -> KeyedStream[K, Any]:
-        operator = make(self._assigner, *arguments, **settings, **self._settings)
-        return self._stream._keyed_then(operator, name, operator.result_type)
 
 
 def _returns(function: Callable[..., Any]) -> Any:
