@@ -14,7 +14,7 @@ are stored in 64 bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan, sqrt
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -34,7 +34,7 @@ Field: TypeAlias = str | Callable[[In], V] | None
 Slots: TypeAlias = list[list[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Aggregate(Generic[In, Out]):
     """One aggregate of a group of records.
 
@@ -52,6 +52,7 @@ class Aggregate(Generic[In, Out]):
         typed: makes the same aggregate for values of a known type; None where the type makes no difference or
             was declared.
         mergeable: whether parts of a group can be put together, which sliding and session windows need.
+        condition: which records it takes in; None: all.
     """
 
     kind: str
@@ -63,13 +64,32 @@ class Aggregate(Generic[In, Out]):
     functions: Mapping[str, Any] = field(default_factory=dict)
     typed: Callable[[Any], Aggregate[In, Out]] | None = None
     mergeable: bool = True
+    condition: Callable[[In], object] | None = None
+
+    def where(self, condition: Callable[[In], object]) -> Aggregate[In, Out]:
+        """The same aggregate of the records for which a condition holds. Give the same function, not an equal one, to
+        several aggregates, and it is asked once.
+
+        >>> count().where(lambda price: price > 100)
+        count().where(<lambda>)
+        """
+        asked = condition if self.condition is None else _both(self.condition, condition)
+        typed = self.typed
+        if typed is None:
+            return replace(self, condition=asked)
+        return replace(self, condition=asked, typed=lambda known: typed(known).where(asked))
+
+    def __repr__(self) -> str:
+        field_name = getattr(self.field, "__name__", repr(self.field)) if self.field is not None else ""
+        asked = "" if self.condition is None else f".where({getattr(self.condition, '__name__', '…')})"
+        return f"{self.kind}({field_name}){asked}"
 
     def init(self) -> Slots:
         """An accumulator that has taken in nothing: for each part its slots."""
         return [part.empty() for part in self.parts]
 
     def add(self, slots: Slots, value: Any, timestamp_ms: int = 0) -> None:
-        """Take in what the field says of a record."""
+        """Take in what the field says of a record for which the condition holds."""
         for part, own in zip(self.parts, slots, strict=True):
             if value is not None or part.every_record:
                 part.add(own, value, timestamp_ms)
@@ -383,6 +403,10 @@ def folding(
         Any if type is None else type,
         mergeable=merge is not None,
     )
+
+
+def _both(one: Callable[[Any], object], other: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda record: one(record) and other(record)
 
 
 def _itself(slot: Any) -> Any:

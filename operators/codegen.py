@@ -76,12 +76,14 @@ class Code:
             "Result": layout.result,
             **plain_functions(layout, mapping),
         }
-        for number, (field, parts) in enumerate(layout.fields()):
+        for number, condition in enumerate(layout.fields()):
+            namespace[f"holds{number}"] = condition
+        for number, field in enumerate(_fields(layout)):
             if callable(field):
                 namespace[f"read{number}"] = field
-            for placed in parts:
-                for name, function in placed.part.functions.items():
-                    namespace[name.replace("$p", placed.prefix)] = function
+        for placed in layout.parts:
+            for name, function in placed.part.functions.items():
+                namespace[name.replace("$p", placed.prefix)] = function
         for shown in layout.aggregates:
             for name, function in shown.aggregate.functions.items():
                 namespace[name.replace("$p", shown.prefix)] = function
@@ -122,6 +124,8 @@ def plain_functions(layout: Layout, mapping: bool) -> dict[str, Callable[..., An
 
     def add(acc: Any, value: Any, t: int) -> None:
         for placed in layout.parts:
+            if placed.condition is not None and not placed.condition(value):
+                continue
             x = None if placed.part.every_record else read_field(placed.field, value, mapping)
             if x is not None or placed.part.every_record:
                 slots = slots_of(placed, acc)
@@ -206,30 +210,43 @@ _PLAIN: dict[str, Sequence[str]] = {
 
 
 def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
+    numbers = {field: number for number, field in enumerate(_fields(layout))}
     update: list[str] = []
-    for number, (field, parts) in enumerate(layout.fields()):
-        variable = "value" if field is None else f"x{number}"
-        added = [
-            _written(line, placed.prefix, placed.slots, variable) for placed in parts for line in placed.part.add_code
-        ]
-        if field is ...:
-            update += added
-            continue
-        if callable(field):
-            update.append(f"{variable} = read{number}(value)")
-        elif field is not None:
-            update.append(f"{variable} = {field_source(field, mapping)}")
-        if layout.never_none(field):
-            update += added
+    for number, (condition, fields) in enumerate(layout.fields().items()):
+        taken_in: list[str] = []
+        for field, parts in fields.items():
+            taken_in += _field_update(layout, field, f"{numbers[field]}", parts, mapping)
+        if condition is None:
+            update += taken_in
         else:
-            update.append(f"if {variable} is not None:")
-            update += [f"    {line}" for line in added]
+            update += [f"if holds{number}(value):", *(f"    {line}" for line in taken_in)]
     merged = [_written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.merge_code]
     copied = [f"acc.{name}" for name in layout.marks]
     for placed in layout.parts:
         for name, slot in zip(placed.slots, placed.part.slots, strict=True):
             copied.append(_written(slot.copy, placed.prefix, (name,)))
     return {"update": update, "merge": merged, "copy": [f"return Accumulator({', '.join(copied)})"]}
+
+
+def _fields(layout: Layout) -> list[Any]:
+    """The different fields that are read, in order."""
+    return list(dict.fromkeys(field for fields in layout.fields().values() for field in fields))
+
+
+def _field_update(layout: Layout, field: Any, number: str, parts: Sequence[PlacedPart], mapping: bool) -> list[str]:
+    """The lines that read a field and take it into its parts."""
+    variable = "value" if field is None else f"x{number}"
+    added = [_written(line, placed.prefix, placed.slots, variable) for placed in parts for line in placed.part.add_code]
+    if field is ...:
+        return added
+    read: list[str] = []
+    if callable(field):
+        read = [f"{variable} = read{number}(value)"]
+    elif field is not None:
+        read = [f"{variable} = {field_source(field, mapping)}"]
+    if layout.never_none(field):
+        return read + added
+    return [*read, f"if {variable} is not None:", *(f"    {line}" for line in added)]
 
 
 def _fresh(layout: Layout) -> str:

@@ -26,12 +26,14 @@ class PlacedPart:
     Attributes:
         part: the part.
         field: what it reads, as `Aggregate.field`.
+        condition: which records it takes in, as `Aggregate.condition`.
         slots: the names of its slots in the accumulator.
         prefix: begins the names of its functions in generated source.
     """
 
     part: Part
     field: Any
+    condition: Any
     slots: tuple[str, ...]
     prefix: str
 
@@ -95,10 +97,10 @@ class Layout:
             aggregate = _typed(given, record_type, hints)
             slots: list[str] = []
             for part in aggregate.parts:
-                identity = (part.kind, part.options, aggregate.field)
+                identity = (part.kind, part.options, aggregate.field, aggregate.condition)
                 if identity not in shared:
                     names = _slot_names(name, aggregate, part, taken)
-                    shared[identity] = PlacedPart(part, aggregate.field, names, f"p{len(shared)}")
+                    shared[identity] = PlacedPart(part, aggregate.field, aggregate.condition, names, f"p{len(shared)}")
                 slots += shared[identity].slots
             placed.append(PlacedAggregate(name, aggregate, tuple(slots), f"r{number}"))
         self.parts = tuple(shared.values())
@@ -126,12 +128,14 @@ class Layout:
         """Whether accumulators of this layout can be put together."""
         return all(placed.aggregate.mergeable for placed in self.aggregates)
 
-    def fields(self) -> list[tuple[Any, list[PlacedPart]]]:
-        """Each field with the parts that read it, in order; parts that need no value stand under `...`."""
-        groups: dict[Any, list[PlacedPart]] = {}
+    def fields(self) -> dict[Any, dict[Any, list[PlacedPart]]]:
+        """Condition → field → the parts that read it of the records for which the condition holds, in order; parts that
+        need no value stand under `...`."""
+        groups: dict[Any, dict[Any, list[PlacedPart]]] = {}
         for placed in self.parts:
-            groups.setdefault(... if placed.part.every_record else placed.field, []).append(placed)
-        return list(groups.items())
+            field = ... if placed.part.every_record else placed.field
+            groups.setdefault(placed.condition, {}).setdefault(field, []).append(placed)
+        return groups
 
     def never_none(self, field: Any) -> bool:
         """Whether the records' type says that a field always has a value."""

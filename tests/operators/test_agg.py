@@ -185,3 +185,29 @@ def test_settings_out_of_range_are_refused(make: Callable[[], Any]) -> None:
     """A wrong setting is found when the topology is written."""
     with pytest.raises(ValueError):
         make()
+
+
+@given(st.lists(st.lists(st.integers(-9, 9))), st.integers(-3, 3))
+def test_an_aggregate_with_conditions_is_that_of_the_records_for_which_they_hold(parts: Parts, least: int) -> None:
+    """Generated and plain; a second condition narrows the first."""
+    at_least, even = (lambda x: x >= least), (lambda x: x % 2 == 0)
+    kept = [[x for x in values if at_least(x) and even(x)] for values in parts]
+    for make in (agg.count, agg.sum, agg.max, agg.mean, agg.count_distinct, lambda: agg.collect(limit=2), agg.last):
+        for inline in (True, False):
+            # The plain `last` looks at times, which run on over the records left out.
+            conditional = run(make().where(at_least).where(even), parts, inline=inline)
+            assert conditional == run(make(), kept, inline=inline)
+
+
+def test_a_condition_stays_when_the_type_becomes_known() -> None:
+    """An aggregate of typed records is made anew for their type."""
+
+    class Timed(msgspec.Struct):
+        at: Decimal
+
+    layout = Layout({"result": agg.max("at").where(lambda record: record.at < 5)}, record_type=Timed)
+    code = Code(layout, "")
+    acc = code["new"]()
+    for at in (3, 7):
+        code["add"](acc, Timed(Decimal(at)), 0)
+    assert msgspec.json.decode(msgspec.json.encode(acc), type=layout.accumulator).result == Decimal(3)

@@ -96,3 +96,19 @@ def test_variants_are_written_when_they_are_needed() -> None:
     assert written == [False]
     variants.of([{}])
     assert written == [False, True]
+
+
+def test_a_condition_is_asked_once_whatever_stands_under_it() -> None:
+    """And what stands under none is taken in of every record."""
+
+    def big(record: Any) -> bool:
+        return record.v > 3
+
+    aggregates = {"n": agg.count(), "big": agg.count().where(big), "most": agg.max("v").where(big), "all": agg.sum("v")}
+    update = update_of(aggregates)
+    assert update.count("holds") == 1
+    code = Code(Layout(aggregates), "")
+    acc = code["new"]()
+    for v in (1, 4, 9, 3):
+        code["add"](acc, Inner(v), 0)
+    assert msgspec.structs.astuple(code["result"](acc, "k"))[1:] == (4, 2, 9, 17)
