@@ -120,7 +120,8 @@ class Operator(Generic[In, Out]):
 
     def on_timer(self, timestamp_ms: int, keys: Sequence[Any], *, event_time: bool) -> Batch[Out] | None:
         """The timers of `keys` at `timestamp_ms` are due; they are gone already. Called in order of time, before
-        `on_watermark` for event time. A timer set inside for a time already passed is called next."""
+        `on_watermark` for event time. A timer set inside for a time already passed is called next. Processing-time timers
+        that are set when the stream ends are called then, before `on_end`."""
         return None
 
     def on_end(self) -> Batch[Out] | None:

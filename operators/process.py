@@ -80,7 +80,7 @@ class KeyTimers:
             self.overdue = True
 
     def set_processing(self, timestamp_ms: int) -> None:
-        """Call `on_timer` once the clock has reached `timestamp_ms`."""
+        """Call `on_timer` once the clock has reached `timestamp_ms`, or the stream has ended."""
         self._timers.set_processing(timestamp_ms, self._context.key)
 
     def remove_event(self, timestamp_ms: int) -> None:

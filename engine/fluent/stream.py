@@ -14,6 +14,7 @@ from ...operators.flat_map import FlatMap
 from ...operators.key_by import KeyBy
 from ...operators.map import Map
 from ...operators.map_async import MapAsync
+from ...operators.of_type import OfType
 from ...operators.operator import MultiInputOperator, Operator
 from ...operators.process import ProcessFunction, process_operator
 from ...operators.split import Split
@@ -54,6 +55,10 @@ class Stream(Generic[T]):
     ) -> Stream[T]:
         """The records for which the predicate is true: see `Filter`."""
         return self._then(Filter(predicate, on_error=on_error), name, record_type=self.record_type)
+
+    def of_type(self, type: type[U], *, name: str | None = None) -> Stream[U]:
+        """The records of a type, of a stream that carries several: see `OfType`."""
+        return self._then(OfType(type), name, record_type=type)
 
     def flat_map(
         self, function: Callable[[T], Iterable[U]], *, name: str | None = None, on_error: OnError = "fail"

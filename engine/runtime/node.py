@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ...operators.batch import Batch
 from ...operators.operator import MultiInputOperator, Operator
 from ...operators.state import StateDescriptor, Timers
-from ...operators.time import MIN_WATERMARK
+from ...operators.time import MAX_WATERMARK, MIN_WATERMARK
 from ..clock import Clock
 from ..errors import OperatorError, StateError
 from ..metrics.measures import OperatorMeasures
@@ -192,6 +192,11 @@ class OperatorNode:
 
     def end(self) -> None:
         with _Boundary(self.context.operator_id):
+            if self._timers is not None:
+                # Nothing waits for the clock any more: what is set fires now, but not what is set meanwhile, or a timer
+                # that sets itself anew would never end.
+                for timestamp_ms, keys in list(self._timers.due_processing(MAX_WATERMARK)):
+                    self._emit_if(self.operator.on_timer(timestamp_ms, keys, event_time=False))
             self._emit_if(self.operator.on_end())
         for target in self.everyone:
             target.end()

@@ -215,6 +215,24 @@ def test_processing_timers_fire_by_the_clock() -> None:
         assert h.advance(1000).values == ["a later"]
 
 
+def test_processing_timers_fire_when_the_stream_ends() -> None:
+    """What waits for the clock is not lost; a timer that sets itself anew does so once."""
+
+    class Ticking(ProcessFunction[str, str]):
+        def process(self, value: str, context: ProcessContext) -> None:
+            context.timers.set_processing(context.now_ms() + int(value))
+
+        def on_timer(self, timestamp_ms: int, context: ProcessContext) -> Iterator[str]:
+            context.timers.set_processing(timestamp_ms + 1)
+            yield context.key
+
+    with OperatorHarness(TimedProcess(Ticking())) as h:
+        h.push(["300", "200", "100", "200"], keys=["a", "b", "c", "d"])
+        h.node.end()
+        assert sorted(h.values[1:3]) == ["b", "d"]
+        assert h.values[0::3] == ["c", "a"]
+
+
 def test_an_error_in_a_timer_names_the_key() -> None:
     """A timer has no record to leave out: the job fails, and the error says which key and time."""
 

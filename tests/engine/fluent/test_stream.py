@@ -40,6 +40,7 @@ class Echo(ProcessFunction[int, int]):
     [
         (lambda s: s.map(lambda n: n * 10), [10, 20, 30, 40]),
         (lambda s: s.filter(lambda n: n % 2), [1, 3]),
+        (lambda s: s.map(lambda n: n if n % 2 else str(n)).of_type(str), ["2", "4"]),
         (lambda s: s.flat_map(lambda n: [n] * (n % 3)), [1, 2, 2, 4]),
         (lambda s: s.apply(Filter(lambda n: n > 3), name="own"), [4]),
         (lambda s: s.process(Echo()), [1, 1, 2, 2, 3, 3, 4, 4]),
