@@ -231,7 +231,7 @@ class SourceSubtask:
         started = clock.monotonic()
         progress_or_none = None if self.draining else self._choose(started)
         if progress_or_none is None:
-            if not self._finds_splits and not self.ended and not self.draining and self._exhausted:
+            if not self._finds_splits and not self.ended and not self.draining and self.exhausted:
                 await self._end()
                 return
             if self._replay is not None and self._replay.bounded and not self.reached and self._at_ends:
@@ -256,7 +256,8 @@ class SourceSubtask:
         measures.idle_s += wait_s
 
     @property
-    def _exhausted(self) -> bool:
+    def exhausted(self) -> bool:
+        """Whether it has nothing more to read, as far as it knows: it has no split, or they have all ended."""
         return all(progress.ended for progress in self.splits.values())
 
     @property

@@ -30,6 +30,7 @@ class Subtask:
         head: Target,
         entries: Sequence[Entry],
         *,
+        idle_channels: Sequence[bool],
         clock: Clock,
         reporter: Reporter,
         spawn: Callable[[Any], Any],
@@ -37,7 +38,7 @@ class Subtask:
         self.name = chain.name
         self.chain = chain
         self.gate = gate
-        self.watermarks = InputWatermarks(gate.channels)
+        self.watermarks = InputWatermarks(idle_channels)
         self._head = head
         self._entries = entries
         self._clock = clock

@@ -99,16 +99,19 @@ def lowest(watermarks: Iterable[tuple[int, bool]]) -> int:
 class InputWatermarks:
     """The watermarks of a subtask's input channels, merged.
 
-    >>> inputs = InputWatermarks(2)
+    Args:
+        idle: for each channel, whether it is idle from the start, until records come.
+
+    >>> inputs = InputWatermarks([False, False, True])
     >>> inputs.update(0, 50) is None, inputs.update(1, 30)
     (True, 30)
     >>> inputs.set_idle(1)
     50
     """
 
-    def __init__(self, channels: int) -> None:
-        self.marks = [MIN_WATERMARK] * channels
-        self.idle_channels = [False] * channels
+    def __init__(self, idle: Sequence[bool]) -> None:
+        self.marks = [MIN_WATERMARK] * len(idle)
+        self.idle_channels = list(idle)
         self.merged = MIN_WATERMARK
 
     @property
@@ -133,7 +136,7 @@ class InputWatermarks:
         """The watermark before each record of a batch, ascending, as the sender of one channel sees it: held back to where the
         other channels stand.
 
-        >>> inputs = InputWatermarks(2)
+        >>> inputs = InputWatermarks([False, False])
         >>> inputs.update(1, 30)
         >>> inputs.hold_back(0, [10, 50, 90])
         [10, 30, 30]

@@ -34,6 +34,7 @@ from .outputs import ChannelOutput, SinkLeaf
 from .pace import RecordBudget
 from .partitioners import Broadcast, Forward, Hash, Partitioner, RoundRobin
 from .replaying import Replaying, ReplayRange
+from .silence import passes_silence_on, silent_inputs
 from .source_subtask import SourceSubtask, SplitProgress
 from .split_end import SplitEnd
 from .subtask import Subtask
@@ -95,6 +96,7 @@ class Worker:
         self._on_reached = on_reached
         self._gates: dict[tuple[Chained, int], Gate] = {}
         self._first_channel: dict[PlannedEdge, int] = {}
+        self._silent: set[tuple[Chained, int]] = set()
         self._stores: list[tuple[OperatorStore, Any]] = []
         self.stores: dict[tuple[str, int], OperatorStore] = {}
         self._background: asyncio.TaskGroup | None = None
@@ -276,15 +278,21 @@ class Worker:
             measures=self._measures.subtask(chain.head.name, subtask, tuple(n.name for n in chain.nodes)),
         )
         if chain.head.kind == "source":
-            self.sources.append(self._make_source(made_chain, chain, subtask, deployment, ends))
+            source = self._make_source(made_chain, chain, subtask, deployment, ends)
+            self.sources.append(source)
+            if source.exhausted:
+                self._silent.add((chain, subtask))
         else:
-            gate = self._gates[chain, subtask]
+            inputs = silent_inputs(chain, subtask, self._silent)
+            if passes_silence_on(chain, inputs, restored=chain.head.name in deployment.snapshots):
+                self._silent.add((chain, subtask))
             self.subtasks.append(
                 Subtask(
                     made_chain,
-                    gate,
+                    self._gates[chain, subtask],
                     targets[chain.head],
                     _entries(chain, targets[chain.head]),
+                    idle_channels=inputs,
                     clock=self._clock,
                     reporter=self._reporter,
                     spawn=self._spawn,

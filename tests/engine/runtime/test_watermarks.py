@@ -85,7 +85,7 @@ def test_the_lowest_active_input_counts():
 
 def test_an_input_that_wakes_up_does_not_take_the_merged_watermark_back():
     """What was told stays told."""
-    inputs = InputWatermarks(2)
+    inputs = InputWatermarks([False, False])
     inputs.update(0, 50)
     assert inputs.set_idle(1) == 50
     inputs.set_active(1)
@@ -101,7 +101,7 @@ def test_an_input_that_wakes_up_does_not_take_the_merged_watermark_back():
 )
 def test_before_each_record_all_inputs_have_come_so_far(steps, idle):
     """The watermark before a record is the lowest of its own sender's and those of the active others, and never falls."""
-    inputs = InputWatermarks(3)
+    inputs = InputWatermarks([False] * 3)
     marks = [MIN_WATERMARK] * 3
     if idle is not None:
         inputs.set_idle(idle)
