@@ -113,6 +113,7 @@ class CheckpointCoordinator:
         self._draining: _Request | None = None
         self._final_failures = 0
         self._over = False
+        self._closed = False
         self._last_triggered = 0.0
         self._last_ended: float | None = None
         self._failures_in_a_row = 0
@@ -140,8 +141,10 @@ class CheckpointCoordinator:
         """Take one now; its id once its output is committed.
 
         Raises:
-            CheckpointError: it was given up; says why.
+            CheckpointError: it was given up, or the attempt has ended; says why.
         """
+        if self._closed:
+            raise CheckpointError(f"no {kind} can be taken any more: the attempt has ended")
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._requests.append(_Request(kind, name, done))
         self._woken.set()
@@ -423,6 +426,7 @@ class CheckpointCoordinator:
 
     def _give_up(self, reason: str) -> None:
         """The attempt ends: nobody must wait for ever, and what is being stored is no longer wanted."""
+        self._closed = True
         self._tracker.abort_all(reason)
         current, self._round = self._round, None
         if self._storage is not None and current is not None:

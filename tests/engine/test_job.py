@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from tidegate.connectors import memory
+from tidegate.connectors import AtLeastOnce, memory
 from tidegate.engine import (
     CheckpointError,
     JobStatus,
@@ -103,6 +104,38 @@ async def test_a_checkpoint_needs_a_place_and_a_running_job(tmp_path):
     job = start(_topology(source, memory.sink()), _config(tmp_path))
     with pytest.raises(CheckpointError, match="is created: it can be checkpointed while it runs"):
         await job.checkpoint()
+
+
+class AsksLate(AtLeastOnce):
+    """A sink that asks its job for a checkpoint when it is closed: the coordinator has ended, the job has not."""
+
+    job: Any = None
+    told: str = ""
+
+    def writer(self, context: Any) -> Any:
+        return self
+
+    async def open(self) -> None: ...
+    async def write(self, batch: Any) -> None: ...
+    async def prepare_commit(self, checkpoint_id: int) -> Any:
+        return []
+
+    async def close(self) -> None:
+        assert not self.job.over.is_set()
+        try:
+            await self.job.checkpoint()
+        except CheckpointError as error:
+            self.told = str(error)
+
+
+async def test_a_checkpoint_asked_for_while_the_job_ends_is_an_error(tmp_path):
+    """Nobody is left to take it, so nobody must wait for it."""
+    sink = AsksLate()
+    async with start(_topology(ScriptedSource([1]), sink), _config(tmp_path)) as job:
+        sink.job = job
+        async with asyncio.timeout(20):
+            assert await job.wait() is JobStatus.FINISHED
+    assert sink.told == "no checkpoint can be taken any more: the attempt has ended"
 
 
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])

@@ -347,6 +347,15 @@ async def test_nobody_waits_for_ever_when_the_attempt_ends(stage):
     assert all("the attempt has ended" in failure for failure in failures)
 
 
+async def test_an_attempt_that_has_ended_takes_no_more_checkpoints(stage):
+    """Who asks too late is told at once."""
+    async with stage() as at_work:
+        await at_work.settle()
+    for kind, name in (("checkpoint", None), ("savepoint", "late")):
+        with pytest.raises(CheckpointError, match=f"no {kind} can be taken any more: the attempt has ended"):
+            await at_work.coordinator.checkpoint(kind, name)
+
+
 async def test_more_failures_in_a_row_than_may_be_end_the_attempt(stage):
     """The error counts them and gives the last reason."""
     async with stage(checkpoint_failure_limit=1) as at_work:
