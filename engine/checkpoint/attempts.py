@@ -43,6 +43,11 @@ class AttemptRecord(msgspec.Struct, frozen=True):
         told = ", ".join(f"{name} {value}" for name, value in self.info.items())
         return f"attempt {self.attempt}" + (f" ({told})" if told else "")
 
+    @property
+    def start(self) -> Start | None:
+        """What it began from; None while that is not decided."""
+        return None if self.began_from is None else Start(self.began_from, self.began_from_attempt)
+
 
 class Attempts:
     """The records of a job's starts. Blocking; called through the executor."""
@@ -50,7 +55,7 @@ class Attempts:
     def __init__(self, blobs: Blobs, job: str) -> None:
         self._blobs = blobs
         self._job = job
-        self._decided: dict[int, AttemptRecord] = {}
+        self._final: dict[int, AttemptRecord] = {}
 
     def claim(self, now_ms: int, last_checkpoint_id: int, info: dict[str, Any], *, above: int = 0) -> AttemptRecord:
         """Take the next number. Two that claim at the same time get different ones, also where a listing shows late
@@ -70,6 +75,7 @@ class Attempts:
                 self._blobs.put(self._path(attempt), msgspec.json.encode(record) + b"\n", create=True)
             except BlobExistsError:
                 continue
+            self._final[attempt] = record  # nobody else writes to it
             return record
 
     def begin(self, record: AttemptRecord, checkpoint_id: int, attempt: int) -> AttemptRecord:
@@ -85,26 +91,19 @@ class Attempts:
         """
         record = replace(record, began_from=checkpoint_id, began_from_attempt=attempt)
         self._blobs.put(self._path(record.attempt), msgspec.json.encode(record) + b"\n")
-        self._decided[record.attempt] = record
+        self._final[record.attempt] = record
         return record
-
-    def starts(self) -> dict[int, Start]:
-        """What the newest attempts began from, those that have decided it."""
-        records = [self._read(attempt) for attempt in sorted(self._numbers())[-ATTEMPTS_KEPT:]]
-        return {
-            record.attempt: Start(record.began_from, record.began_from_attempt)
-            for record in records
-            if record.began_from is not None
-        }
 
     def newest(self) -> AttemptRecord | None:
         """The latest start; None when the job was never started here."""
         attempt = max(self._numbers(), default=0)
-        return None if attempt == 0 else self._read(attempt)
+        return None if attempt == 0 else self.read(attempt)
 
-    def last_checkpoint_id(self) -> int:
-        """The highest checkpoint id that any start has seen; 0 for none."""
-        return max((self._read(n).last_checkpoint_id for n in sorted(self._numbers())[-ATTEMPTS_KEPT:]), default=0)
+    def kept(self) -> tuple[list[AttemptRecord], list[int]]:
+        """The newest few starts: the records that are known and will not change, and the numbers of those to be read."""
+        numbers = sorted(self._numbers())[-ATTEMPTS_KEPT:]
+        known = [self._final[attempt] for attempt in numbers if attempt in self._final]
+        return known, [attempt for attempt in numbers if attempt not in self._final]
 
     def clear(self) -> None:
         """Delete all records but the newest few."""
@@ -114,16 +113,21 @@ class Attempts:
         names = [blob.path.rsplit("/", 1)[-1].removesuffix(".json") for blob in self._blobs.list(self._folder)]
         return [int(name) for name in names if name.isdigit()]
 
-    def _read(self, attempt: int) -> AttemptRecord:
-        if attempt in self._decided:
-            return self._decided[attempt]
+    def read(self, attempt: int) -> AttemptRecord:
+        """The record of a start by its number; one that is lost or damaged says nothing but that.
+
+        Raises:
+            CheckpointError: the storage refuses.
+        """
+        if attempt in self._final:
+            return self._final[attempt]
         # The number alone fences: a record that cannot be read still counts.
         try:
             record = msgspec.json.decode(self._blobs.get(self._path(attempt)) or b"", type=AttemptRecord)
         except msgspec.MsgspecError:
             return AttemptRecord(attempt, 0, 0)
         if record.began_from is not None:
-            self._decided[attempt] = record
+            self._final[attempt] = record
         return record
 
     @property

@@ -15,7 +15,7 @@ from ..state.backend import SnapshotFiles
 from .attempts import AttemptRecord, Attempts
 from .blobs import BlobExistsError, Blobs
 from .contents import Contents, FetchProgress, gathered
-from .line import why_left
+from .line import Start, why_left
 from .listing import CHECKPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
 from .local_files import STAGING
 from .lock import DirectoryLock
@@ -74,6 +74,7 @@ class CheckpointStorage:
         self._clock = clock
         self._lock: DirectoryLock | None = None
         self._claimed: AttemptRecord | None = None
+        self._starts: dict[int, Start] | None = None
         self.manifests_lock = asyncio.Lock()
         """Held while a manifest is written, and by whoever decides what to delete from the manifests there
         are."""
@@ -113,7 +114,9 @@ class CheckpointStorage:
     async def claim_attempt(self, info: dict[str, Any] | None = None) -> AttemptRecord:
         """Register a new start of the job under the next number. From now on older attempts write no
         manifest."""
-        self._claimed = await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {})
+        seen = await self._seen_by_starts()
+        self._claimed = await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {}, seen)
+        self._starts = None
         return self._claimed
 
     async def begin(self, manifest: Manifest | None) -> None:
@@ -124,7 +127,11 @@ class CheckpointStorage:
             FencedError: a newer attempt has been claimed meanwhile.
             CheckpointError: the storage refuses.
         """
-        await self._executor.run(self._begin, manifest)
+        assert self._claimed is not None
+        starts = await self._known_starts()
+        begun = (0, 0) if manifest is None else (manifest.checkpoint_id, manifest.attempt)
+        self._claimed = await self._executor.run(self._begin, self._claimed, *begun)
+        starts[self._claimed.attempt] = Start(*begun)
 
     async def newest_attempt(self) -> AttemptRecord | None:
         """The latest start; None when the job was never started here."""
@@ -132,13 +139,15 @@ class CheckpointStorage:
 
     async def began_from_nothing(self) -> bool:
         """Whether the newest attempt that has begun did so without a checkpoint."""
-        return await self._executor.run(self._began_from_nothing)
+        starts = await self._known_starts()
+        return bool(starts) and starts[max(starts)].checkpoint_id == 0
 
     # Checkpoints ----------------------------------------------------------------------------------------
 
     async def next_checkpoint_id(self) -> int:
         """A number greater than any that was ever used here, by whole and by damaged checkpoints. From 1."""
-        return (await self._executor.run(self._highest))[0] + 1
+        seen = await self._seen_by_starts()
+        return (await self._executor.run(self._highest, seen))[0] + 1
 
     async def list(self) -> Sequence[CheckpointInfo]:
         """Every checkpoint and savepoint, damaged ones too, by id; those without a known id come last.
@@ -146,7 +155,10 @@ class CheckpointStorage:
         Raises:
             CheckpointError: the storage cannot be read.
         """
-        return await self._executor.run(self._list)
+        infos, starts = await self._executor.run(list_checkpoints, self._blobs, self.job), await self._known_starts()
+        return [
+            info if info.manifest is None else replace(info, left=why_left(info.manifest, starts)) for info in infos
+        ]
 
     async def read(self, wanted: int | str) -> Manifest:
         """The manifest of a checkpoint by its id, or of a savepoint by its name or id.
@@ -213,7 +225,11 @@ class CheckpointStorage:
 
     async def delete(self, checkpoint_ids: Iterable[int]) -> None:
         """Delete the manifests of checkpoints, oldest first; savepoints are not touched. Contents stay: see
-        `delete_contents`."""
+        `delete_contents`.
+
+        Raises:
+            FencedError: a newer attempt than the claimed one has started: it may need them.
+        """
         await self._executor.run(self._delete, sorted(checkpoint_ids))
 
     async def delete_savepoint(self, name: str) -> None:
@@ -287,47 +303,58 @@ class CheckpointStorage:
         attempts."""
         await self._executor.run(self._clear_leftovers, self._clock.now_ms() - grace_ms)
 
+    # Starts ---------------------------------------------------------------------------------------------
+
+    async def _records(self) -> Sequence[AttemptRecord]:
+        """The newest starts of the job, read several at once: an object store takes its time for each."""
+        known, unread = await self._executor.run(self._attempts.kept)
+        return [*known, *await gathered(lambda attempt: self._executor.run(self._attempts.read, attempt), unread)]
+
+    async def _seen_by_starts(self) -> int:
+        """The highest checkpoint id that any start has seen; 0 for none."""
+        return max((record.last_checkpoint_id for record in await self._records()), default=0)
+
+    async def _known_starts(self) -> dict[int, Start]:
+        """What the newest attempts began from, those that have decided it. Whoever has claimed an attempt reads them once: an
+        older one that decides later ends by that, and a newer one is for the fence to find."""
+        if self._starts is not None:
+            return self._starts
+        starts = {record.attempt: record.start for record in await self._records()}
+        found = {attempt: start for attempt, start in starts.items() if start is not None}
+        if self._claimed is not None:
+            self._starts = found
+        return found
+
     # Blocking, in the executor --------------------------------------------------------------------------
 
-    def _began_from_nothing(self) -> bool:
-        starts = self._attempts.starts()
-        return bool(starts) and starts[max(starts)].checkpoint_id == 0
-
-    def _list(self) -> Sequence[CheckpointInfo]:
-        infos = list_checkpoints(self._blobs, self.job)
-        starts = self._attempts.starts()
-        return [
-            info if info.manifest is None else replace(info, left=why_left(info.manifest, starts)) for info in infos
-        ]
-
-    def _begin(self, manifest: Manifest | None) -> None:
-        assert self._claimed is not None
-        begun = (0, 0) if manifest is None else (manifest.checkpoint_id, manifest.attempt)
-        self._claimed = self._attempts.begin(self._claimed, *begun)
+    def _begin(self, claimed: AttemptRecord, checkpoint_id: int, attempt: int) -> AttemptRecord:
+        begun = self._attempts.begin(claimed, checkpoint_id, attempt)
         newest = self._attempts.newest()
-        if newest is not None and newest.attempt > self._claimed.attempt:
+        if newest is not None and newest.attempt > begun.attempt:
             raise FencedError(
                 f"{newest.who} of job {self.job!r} has taken over in {self.address} while attempt "
-                f"{self._claimed.attempt} was starting; let this process end"
+                f"{begun.attempt} was starting; let this process end"
             )
+        return begun
 
-    def _claim_attempt(self, now_ms: int, info: dict[str, Any]) -> AttemptRecord:
-        last, attempt = self._highest()
+    def _claim_attempt(self, now_ms: int, info: dict[str, Any], seen: int) -> AttemptRecord:
+        last, attempt = self._highest(seen)
         return self._attempts.claim(now_ms, last, info, above=attempt)
 
-    def _highest(self) -> tuple[int, int]:
-        """The highest checkpoint id that was ever used here, and the highest attempt that wrote a checkpoint."""
+    def _highest(self, seen: int) -> tuple[int, int]:
+        """The highest checkpoint id that was ever used here, `seen` by earlier starts for one, and the highest attempt that
+        wrote a checkpoint."""
         found = [
             int(parts[2])
             for blob in self._blobs.list(f"{self.job}/{CHECKPOINTS}")
             if (parts := blob.path.split("/"))[2].isdigit()
         ]
         infos = list_checkpoints(self._blobs, self.job)
-        ids = [*found, *(info.checkpoint_id or 0 for info in infos), self._attempts.last_checkpoint_id()]
+        ids = [seen, *found, *(info.checkpoint_id or 0 for info in infos)]
         return max(ids), max((info.manifest.attempt for info in infos if info.manifest is not None), default=0)
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        self._refuse_if_taken_over(manifest)
+        self._refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
         path = manifest_path(self.job, manifest.checkpoint_id, manifest.name)
         try:
             self._blobs.put(path, encode(manifest), create=True)
@@ -338,14 +365,14 @@ class CheckpointStorage:
         if self._blobs.root is None:
             # No lock keeps others out. A newer attempt that began while this was on its way has either seen the manifest,
             # and commits its output, or has not: only it can tell.
-            self._refuse_if_taken_over(manifest)
+            self._refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
 
-    def _refuse_if_taken_over(self, manifest: Manifest) -> None:
+    def _refuse_if_taken_over(self, attempt: int, what: str) -> None:
         newest = self._attempts.newest()
-        if newest is not None and newest.attempt > manifest.attempt:
+        if newest is not None and newest.attempt > attempt:
             raise FencedError(
                 f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
-                f"{manifest.attempt} may not write {manifest.title}; let this process end"
+                f"{attempt} may not {what}; let this process end"
             )
 
     def _taken(self, manifest: Manifest, there: Manifest | None) -> Exception:
@@ -365,6 +392,9 @@ class CheckpointStorage:
         )
 
     def _delete(self, checkpoint_ids: Sequence[int]) -> None:
+        if self._claimed is not None and self._blobs.root is None:
+            # No lock keeps others out, and the starts that decide what may go are those of this attempt's beginning.
+            self._refuse_if_taken_over(self._claimed.attempt, "delete checkpoints")
         for checkpoint_id in checkpoint_ids:
             self._delete_manifest(manifest_path(self.job, checkpoint_id))
 

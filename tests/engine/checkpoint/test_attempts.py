@@ -55,13 +55,16 @@ def test_a_damaged_record_still_counts(tmp_path: Path) -> None:
     assert attempts.claim(1_000, 0, {}).attempt == 2
 
 
-def test_the_highest_checkpoint_any_start_has_seen_is_remembered(tmp_path: Path) -> None:
-    """Also when a later one saw fewer."""
-    attempts = Attempts(Blobs(tmp_path), "job")
-    assert attempts.last_checkpoint_id() == 0
-    for seen in (3, 57, 12):
-        attempts.claim(1_000, seen, {})
-    assert attempts.last_checkpoint_id() == 57
+def test_a_record_that_will_not_change_is_read_once(tmp_path: Path) -> None:
+    """That of a start which has decided what it begins from; before that its owner may still write it."""
+    owner, other = Attempts(Blobs(tmp_path), "job"), Attempts(Blobs(tmp_path), "job")
+    record = owner.claim(1_000, 57, {})
+    assert owner.kept() == ([record], [])
+    assert other.read(1) == record
+    assert other.kept() == ([], [1])
+    begun = owner.begin(record, 57, 1)
+    assert other.read(1) == begun
+    assert other.kept() == ([begun], [])
 
 
 def test_old_records_are_cleared_and_numbers_go_on(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from tidegate.engine.checkpoint import contents
 from tidegate.engine.checkpoint.attempts import Attempts
 from tidegate.engine.checkpoint.blobs import BlobExistsError, Blobs
 from tidegate.engine.checkpoint.contents import FetchProgress
+from tidegate.engine.checkpoint.manifest import Manifest
 from tidegate.engine.checkpoint.objects import PART_BYTES
+from tidegate.engine.checkpoint.retention import apply_retention
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.checkpoint.store_options import StoreSettings
 from tidegate.engine.clock import SystemClock
@@ -103,6 +105,39 @@ async def test_starts_at_once_over_a_bad_network_get_different_numbers(rig: Call
         claims = [at_work.do(Attempts(at_work.blobs, "job").claim, 1_000, 0, {"pid": 1}) for _ in range(8)]
         records = await asyncio.gather(*claims)
         assert sorted(record.attempt for record in records) == list(range(1, 9))
+
+
+async def test_a_start_asks_for_the_record_of_each_earlier_start_once(
+    rig: Callable[..., Any], make_manifest: Callable[..., Manifest]
+) -> None:
+    """And while it runs only whether there is a newer one: where records of starts lie is not listed for retention but when
+    something is to be deleted."""
+    async with rig() as at_work:
+        storages = [
+            CheckpointStorage(at_work.url, "job", at_work.executor, SystemClock(), settings=at_work.settings)
+            for _ in range(6)
+        ]
+        for storage in storages[:-1]:
+            await storage.claim_attempt()
+            await storage.begin(None)
+        storage, seen = storages[-1], at_work.proxy
+        seen.forget()
+        attempt = (await storage.claim_attempt()).attempt
+        await storage.next_checkpoint_id()
+        await storage.list()
+        await storage.began_from_nothing()
+        await storage.begin(None)
+        assert sorted(
+            r.path.rsplit("/", 1)[-1] for r in seen.requests if r.method == "GET" and "/attempts/0" in r.path
+        ) == [f"{n:06d}.json" for n in range(1, 6)]
+        listings = []
+        for checkpoint_id in (1, 2, 3):
+            seen.forget()
+            await storage.write_manifest(make_manifest(checkpoint_id, attempt=attempt))
+            await apply_retention(storage, 2)
+            assert not [r for r in seen.requests if r.method == "GET" and "/attempts/0" in r.path]
+            listings.append(sum("attempts" in r.query for r in seen.requests))
+        assert listings == [2, 2, 3]
 
 
 class ForgetfulBlobs(Blobs):

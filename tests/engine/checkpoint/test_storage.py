@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
+from tidegate.engine.checkpoint.blobs import Blobs
 from tidegate.engine.checkpoint.listing import manifest_path
 from tidegate.engine.checkpoint.manifest import Manifest, encode
 from tidegate.engine.checkpoint.retention import apply_retention, sweep
@@ -253,6 +255,43 @@ async def test_an_attempt_that_is_overtaken_while_it_starts_does_not_begin(
     await quick.begin(None)
     with pytest.raises(FencedError, match="attempt 2 of job 'job' has taken over"):
         await slow.begin(None)
+
+
+class _MeetingBlobs(Blobs):
+    """A store that answers for the record of a start only while as many are asked for."""
+
+    meeting = threading.Barrier(4, timeout=10)
+
+    def get(self, path: str) -> bytes | None:
+        if "/attempts/" in path:
+            self.meeting.wait()
+        return super().get(path)
+
+
+async def test_the_records_of_starts_are_read_at_once(open_storage: OpenStorage) -> None:
+    """As many as there are threads: an object store would make a start wait for each."""
+    store = MemoryStore()
+    for _ in range(8):
+        await open_storage("memory://", store=store).claim_attempt()
+    storage = open_storage("memory://", store=store, threads=4)
+    storage._attempts._blobs = _MeetingBlobs("memory://", store)
+    assert (await storage.claim_attempt()).attempt == 9
+
+
+async def test_a_fenced_attempt_deletes_nothing(open_storage: OpenStorage, make_manifest: MakeManifest) -> None:
+    """The newer one may have begun from just what the older one no longer wants."""
+    store = MemoryStore()
+    old, new = open_storage("memory://", store=store), open_storage("memory://", store=store)
+    attempt = await old.claim_attempt()
+    await old.begin(None)
+    for checkpoint_id in (1, 2):
+        await old.write_manifest(make_manifest(checkpoint_id, attempt=attempt.attempt))
+    await new.claim_attempt()
+    await new.begin(await new.read(1))
+    with pytest.raises(FencedError, match=r"attempt 2 of job 'job' has taken over .*attempt 1 may not delete"):
+        await apply_retention(old, 1)
+    assert [info.checkpoint_id for info in await new.list()] == [1, 2]
+    assert [info.left is None for info in await new.list()] == [True, False]
 
 
 async def test_the_same_manifest_may_be_written_again(storage: CheckpointStorage, make_manifest: MakeManifest) -> None:
