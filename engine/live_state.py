@@ -122,6 +122,29 @@ class LiveMaps(LiveState, Generic[K, V]):
         value: V | None = self._read(key, lambda table: table.get(key, map_key))
         return value
 
+    async def items(self) -> AsyncIterator[tuple[tuple[Any, K], V]]:
+        """All ((key, map key), value), in no order: key by key, the map of each as of one moment, and only that is copied into
+        memory. Between two keys the job may go on: a key that is there all the while comes once, one that comes or goes
+        meanwhile may be missing.
+
+        Raises:
+            JobError: the job does not run, or has restarted meanwhile.
+        """
+        for subtask in range(self._parallelism):
+            first, layout, _ = self._table(subtask)
+            keys = first.keys()
+            while (key := next(keys, _END)) is not _END:
+                now_ms = self._table(subtask)[2]
+                held = [(at, stored) for at, stored in first.items(key) if not _expired(layout, stored, now_ms)]
+                copies = layout.values.encode_many([stored for _, stored in held])
+                for (map_key, _), data in zip(held, copies, strict=True):
+                    yield (key, map_key), _value(layout, layout.values.decode(data))
+                if self._table(subtask)[0] is not first:
+                    raise JobError("the job has restarted while its state was read: read it again")
+
+
+_END: Any = object()
+
 
 class LiveWindows(LiveState, Generic[V]):
     """A value per window and key: of a `WindowTableState`. A window goes by a number in order of time, its end for most."""

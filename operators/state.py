@@ -137,6 +137,11 @@ class MapTable(Protocol):
         """All entries of a key; a consistent copy, so the map may be changed meanwhile."""
         ...
 
+    def keys(self) -> Iterator[Any]:
+        """The keys that have entries, in no order. May be gone on with while the table changes: a key that is there all the
+        while comes exactly once, one that comes or goes meanwhile may come too."""
+        ...
+
     def clear(self, key: Any) -> None: ...
 
 

@@ -228,6 +228,9 @@ class DictMapTable:
     def items(self, key: Any) -> Iterator[tuple[Any, Any]]:
         return iter(list(self._entries.get(key, {}).items()))
 
+    def keys(self) -> Iterator[Any]:
+        return iter(list(self._entries))
+
     def clear(self, key: Any) -> None:
         self._entries.pop(key, None)
 

@@ -113,6 +113,19 @@ class RocksMapTable:
         found.update(self._changed.get(key, _NOTHING))
         return iter([(map_key, value) for map_key, value in found.items() if value is not _GONE])
 
+    def keys(self) -> Iterator[Any]:
+        # Of those in memory now a list: one that leaves it meanwhile is in the database, before or behind where the search
+        # there has come to.
+        held = dict.fromkeys((*self._changed, *self._frozen, *self._clean))
+        start = None if self._complete else b""
+        while start is not None and (entry := next(self.column.scan(start, b"\xff\xff\xff"), None)) is not None:
+            head = entry[0][: 6 + int.from_bytes(entry[0][2:6], "big")]
+            start = _after(head)
+            key = self._keys.decode(head[6:])
+            held.pop(key, None)
+            yield key
+        yield from held
+
     def clear(self, key: Any) -> None:
         self._thaw_all(key)
         clean = self._clean.pop(key, _NOTHING)

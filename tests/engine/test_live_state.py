@@ -102,6 +102,8 @@ def test_what_is_read_is_what_the_records_so_far_make(
                 assert await each.get_entry(rest, rest) == ((there or []).count(rest) or None)
             assert {key: value async for key, value in every.items()} == by_rest
             assert {key: value async for key, value in total.items()} == {k: sum(v) for k, v in by_rest.items()}
+            counts = {(rest, value): n for rest, there in by_rest.items() for value, n in Counter(there).items()}
+            assert sorted([entry async for entry in each.items()]) == sorted(counts.items())
 
     asyncio.run(check())
 
@@ -195,6 +197,7 @@ async def test_what_is_on_disk_is_read_too(tmp_path: Path) -> None:
     how: dict[str, Any] = {"checkpoints": tmp_path, "state_backend": "rocksdb", "memory_budget": "1MiB"}
     async with running(topology, **how) as job:
         seen, total = job.state("keep", Everything.SEEN), job.state("keep", Everything.SUM)
+        each = job.state("keep", Everything.EACH)
         await settle(3000)
         await job.checkpoint()
         assert [await total.get(n) for n in first[::500]] == first[::500]
@@ -203,6 +206,9 @@ async def test_what_is_on_disk_is_read_too(tmp_path: Path) -> None:
         counted = Counter(first) + Counter(second)
         assert {key: value.n async for key, value in seen.items()} == counted
         assert {key: value async for key, value in total.items()} == {n: n * times for n, times in counted.items()}
+        assert sorted([entry async for entry in each.items()]) == sorted(
+            ((n, n), times) for n, times in counted.items()
+        )
         await job.checkpoint()
         assert [await total.get(n) for n in first[::500]] == [n * counted[n] for n in first[::500]]
         assert await total.get(-1) is None
@@ -218,6 +224,38 @@ async def test_a_job_that_restarts_cannot_be_read_meanwhile() -> None:
         await clock.run(6, 1)
         await settle()
         assert await total.get(0) == 42
+
+
+async def test_maps_are_read_while_the_job_goes_on() -> None:
+    """A map is never seen in the middle of a batch, and what is there all the while comes once."""
+    rests = [*range(7)]
+    source = ScriptedSource([*rests, Pause(), *(rests * 50), Pause()], fetch_sizes=[7], bounded=False)
+    how = RunConfig(state_backend="rocksdb", linger="0ms", max_batch=7)
+    async with start(numbers(source), how, clock=ManualClock(0), executor=InlineExecutor()) as job:
+        await job.began.wait()
+        await settle(400)
+        assert source.at_pause
+        source.release()
+        found = []
+        async for (key, map_key), count in job.state("keep", Everything.EACH).items():
+            assert key == map_key
+            found.append((key, count))
+            await settle(30)
+        assert sorted(key for key, _ in found) == rests
+        assert len({count for _, count in found}) > 2
+        await job.cancel()
+
+
+async def test_maps_of_a_job_that_restarts_are_to_be_read_again() -> None:
+    """They are others by then."""
+    clock, source = ManualClock(0), ScriptedSource([0, 1, 2, Pause(1), CRASH, 3, Pause()], bounded=False)
+    async with running(numbers(source), clock, restart=restart.fixed_delay(1, "0s")) as job:
+        entries = job.state("keep", Everything.EACH).items()
+        await anext(entries)
+        await clock.run(6, 1)
+        await settle()
+        with pytest.raises(JobError, match="has restarted while its state was read: read it again"):
+            await anext(entries)
 
 
 @pytest.mark.parametrize(

@@ -32,5 +32,7 @@ async def read() -> None:
     reveal_type(await job.state("keep", EACH).get_entry("k", "m"))  # R: int | None
     async for key, value in job.state("keep", LAST).items():
         reveal_type((key, value))  # R: tuple[Any, Seen]
+    async for place, count in job.state("keep", EACH).items():
+        reveal_type((place, count))  # R: tuple[tuple[Any, str], int]
     await job.state("keep", EACH).get_entry("k", 5)  # E: incompatible type "int"; expected "str"
     job.state("keep", 5)  # E: No overload variant

@@ -77,3 +77,32 @@ def test_items_may_be_changed_while_iterating(cluster: StateCluster) -> None:
     for map_key, _ in table.items("a"):
         table.remove("a", map_key)
     assert list(table.items("a")) == []
+
+
+def test_keys_come_once_while_they_leave_memory(cluster: StateCluster) -> None:
+    """Those in memory, in the database and in both; also when they go from one to the other on the way."""
+    table = _table(cluster)
+    names = [f"k{number:02}" for number in range(40)]
+    for name in names[:30]:
+        table.put(name, "x", 1)
+    cluster.relieve()
+    for name in names[20:]:
+        table.put(name, "y", 2)
+    keys = table.keys()
+    found = [next(keys) for _ in range(10)]
+    cluster.relieve()
+    found += [next(keys) for _ in range(25)]
+    for name in names[:10]:
+        table.put(name, "z", 3)
+    found += keys
+    assert sorted(found) == names
+
+
+def test_a_key_that_was_cleared_is_not_found_empty(cluster: StateCluster) -> None:
+    """It may come among the keys, and has no entries then."""
+    table = _table(cluster)
+    table.put("a", "x", 1)
+    table.put("b", "x", 1)
+    cluster.relieve()
+    table.clear("a")
+    assert [key for key in table.keys() if list(table.items(key))] == ["b"]  # noqa: SIM118  # a table, no dict
