@@ -126,7 +126,8 @@ async def test_a_file_that_may_not_grow_fails_the_checkpoint_and_not_the_job(bac
     await _run_through(tmp_path / "state", backend, limit, lift, "(?i)too large|larger than")
 
 
-@pytest.mark.parametrize("place", ["checkpoints", "files"])
+# Contents are staged first. In their own folder one whose prefix is there already would fail as from another mount.
+@pytest.mark.parametrize("place", ["checkpoints", "staging"])
 async def test_a_read_only_folder_fails_the_checkpoint_and_not_the_job(place, tmp_path):
     """Manifests, or contents, cannot be written for a while: the checkpoint is given up and the job goes on."""
     folder = tmp_path / "state" / "padded" / place
