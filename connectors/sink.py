@@ -122,7 +122,8 @@ class Sink(Protocol[T]):
         """What a plan shows. No credentials."""
         ...
 
-    # A sink that writes to a path may also have `at(path) -> Sink`: itself at another path, for replays; and
+    # A sink may also have `at(where) -> Sink`: itself at another path or topic, for replays, `ValueError` where that cannot
+    # be; and
     # `written(after, until) -> Source`: what it has made visible for checkpoints with an id behind `after` and up to `until`,
     # or all when both are None, as a bounded source, for comparing versions. One that keeps
     # dead letters may have `async def redrive(context, *, limit=None, send=True, tell) -> Redriven`: it sends the originals

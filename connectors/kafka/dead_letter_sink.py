@@ -62,6 +62,10 @@ class DeadLetterSink:
 
         return await Redrive(self._connection, self._topic, context).run(limit, send=send, tell=tell)
 
+    def at(self, topic: str) -> DeadLetterSink:
+        """The same sink, writing to another topic, as `KafkaSink.at`."""
+        return DeadLetterSink(self._letters.at(topic), self._connection, topic)
+
     def describe(self) -> str:
         return f"kafka.dead_letters({self._connection.servers}, {self._topic!r}, {self.guarantee})"
 

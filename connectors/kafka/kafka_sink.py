@@ -11,6 +11,7 @@ import re
 import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -80,6 +81,24 @@ class KafkaSink:
         settings = self.settings
         topic = repr(settings.topic) if settings.topic is not None else "topic of each record"
         return f"kafka.sink({self._connection.servers}, {topic}, {settings.format.describe()}, {self.guarantee})"
+
+    def at(self, topic: str) -> KafkaSink:
+        """The same sink, writing to another topic: what `tidegate replay --sink NAME=TOPIC` asks for. Every record goes there,
+        also one that names another topic; partitions that records name stay. A `transactional_prefix` is the job's, and is
+        left out.
+
+        Raises:
+            ValueError: it cannot be the name of a topic, or is the sink's own.
+        """
+        _check_topic(topic)
+        if topic == self.settings.topic:
+            raise ValueError(f"topic {topic!r} is the sink's own: name another")
+        return KafkaSink(
+            replace(self.settings, topic=topic, only_topic=True, transactional_prefix=None),
+            guarantee=self.guarantee,
+            restart_allowance_ms=self._restart_allowance_ms,
+            connection=self._connection,
+        )
 
     def _check_name(self, context: SinkContext) -> None:
         """What an earlier attempt left is found by its transactional ids, which have the sink's old name in them."""
@@ -189,8 +208,8 @@ def sink(
         ValueError: settings that cannot be, or do not go together.
     """
     connection = Connection.of(servers)
-    if topic is not None and not _TOPIC.fullmatch(topic):
-        raise ValueError(f"topic={topic!r} cannot be the name of a topic: letters, digits, '.', '_' and '-'")
+    if topic is not None:
+        _check_topic(topic)
     if not hasattr(format, "encode_messages"):
         raise ValueError("format= takes a format such as formats.json(): one payload is one record")
     if getattr(format, "has_header", False):
@@ -235,3 +254,8 @@ def sink(
         restart_allowance_ms=duration_ms(restart_allowance),
         connection=connection,
     )
+
+
+def _check_topic(topic: str) -> None:
+    if not _TOPIC.fullmatch(topic):
+        raise ValueError(f"topic={topic!r} cannot be the name of a topic: letters, digits, '.', '_' and '-'")

@@ -40,6 +40,7 @@ class RowMaker:
 
     Args:
         topic: where records go that name no other; None when all must.
+        only_topic: all go there, whatever they name.
         blocking: of the sink's context, for formats with a schema registry.
     """
 
@@ -52,8 +53,11 @@ class RowMaker:
         headers: HeadersOf,
         timestamp: Timestamp,
         blocking: Blocking,
+        *,
+        only_topic: bool = False,
     ) -> None:
         self._topic = topic
+        self._only = only_topic
         self._format = format
         self._key = key
         self._topic_of = topic_of
@@ -81,7 +85,7 @@ class RowMaker:
             raise SinkError(
                 'timestamp="event_time", but the stream has no event time: give the source event_time=', retriable=False
             )
-        if self._topic_of is None and Message not in set(map(type, values)):
+        if (self._only or self._topic_of is None) and Message not in set(map(type, values)):
             return [await self._plain(self._only_topic(), values, timestamps)]
         groups: dict[str, list[int]] = {}
         for i, value in enumerate(values):
@@ -128,6 +132,8 @@ class RowMaker:
         return out
 
     def _topic_for(self, value: Any) -> str:
+        if self._only:
+            return self._only_topic()
         if isinstance(value, Message):
             if value.topic is not None:
                 return value.topic

@@ -14,7 +14,11 @@ from .rows import HeadersOf, KeyOf, Timestamp, TopicOf
 
 @dataclass(frozen=True)
 class WriterSettings:
-    """How a sink writes. The names are those of the sink's parameters."""
+    """How a sink writes. The names are those of the sink's parameters.
+
+    Attributes:
+        only_topic: every record goes to `topic`, also one that names another.
+    """
 
     connection: Connection
     topic: str | None
@@ -33,6 +37,7 @@ class WriterSettings:
     transaction_timeout_ms: int
     transactional_prefix: str | None
     tokens_topic: str
+    only_topic: bool = False
 
     def prefix(self, context: SinkContext) -> str:
         """What the transactional ids of a job's sink begin with."""

@@ -44,6 +44,7 @@ class KafkaWriter:
             settings.headers,
             settings.timestamp,
             context.blocking,
+            only_topic=settings.only_topic,
         )
         self._delivery = Delivery(
             self.cluster,

@@ -45,7 +45,7 @@ def replay(
         typer.Option(
             "--sink",
             metavar="NAME=WHERE",
-            help="Where a sink writes instead: a path, app.py:sink, or discard. One for each sink, unless --diff.",
+            help="Where a sink writes instead: a path or topic, app.py:sink, or discard. One for each sink, unless --diff.",
         ),
     ] = None,
     to: Annotated[
@@ -189,7 +189,9 @@ def redirected(topology: Topology, sinks: Sequence[str]) -> dict[str, Sink[Any] 
     missing = [name for name in nodes if name not in given]
     if missing:
         wanted = " ".join(f"--sink {name}=WHERE" for name in missing)
-        raise UsageError(f"replay writes nothing to the topology's own sinks: give {wanted} (a path, or discard)")
+        raise UsageError(
+            f"replay writes nothing to the topology's own sinks: give {wanted} (a path, a topic, or discard)"
+        )
     return {name: _sink_at(name, nodes[name].what, where) for name, where in given.items()}
 
 
@@ -207,9 +209,12 @@ def _sink_at(name: str, sink: Any, where: str) -> Sink[Any] | None:
     at = getattr(sink, "at", None)
     if at is None:
         raise UsageError(
-            f"--sink {name}={where}: {sink.describe()} cannot write to a path: give app.py:sink, or {DISCARD}"
+            f"--sink {name}={where}: {sink.describe()} cannot write elsewhere: give app.py:sink, or {DISCARD}"
         )
-    moved: Sink[Any] = at(where)
+    try:
+        moved: Sink[Any] = at(where)
+    except ValueError as error:
+        raise UsageError(f"--sink {name}={where}: {error}") from None
     return moved
 
 

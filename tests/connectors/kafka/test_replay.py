@@ -62,8 +62,9 @@ async def test_a_replay_tells_the_group_nothing_and_touches_no_topic_of_the_job(
                 break
             await job.checkpoint()
         written = await all_of(kafka_servers, target)
+        own_sink = kafka.sink(kafka_servers, target, format=formats.json())
         for shadow_sink, of in (
-            (kafka.sink(kafka_servers, shadow, format=formats.json()), ReplayOf(start=1, to=2)),
+            (own_sink.at(shadow), ReplayOf(start=1, to=2)),
             (
                 captured := memory.sink(),
                 ReplayOf(start=1, to_offsets={"numbers": {f"{source}-0": 12, f"{source}-1": 5}}),

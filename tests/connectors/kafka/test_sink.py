@@ -181,6 +181,31 @@ class TestRecords(Place):
         assert [values(self.servers, topic) for topic in topics.values()] == [[{"to": "a"}] * 2, [{"to": "b"}]]
         assert (prepared[0]["topics"], prepared[0]["records"]) == (sorted(topics.values()), 3)
 
+    @pytest.mark.slow
+    async def test_at_another_topic_nothing_goes_to_those_that_records_name(self) -> None:
+        """By transactions of its own, so that a job which writes at the time goes on."""
+        named, shadow = self.new_topic(), self.new_topic(partitions=2)
+        own = kafka.sink(
+            self.servers,
+            self.topic,
+            format=formats.json(),
+            topic_of=lambda value: named,
+            transactional_prefix=self.topic,
+        )
+        await own.recover(self.context(), None, [])
+        writer = await open_writer(own, self.context())
+        before = await write_and_prepare(writer, [1], 1)
+        sink = own.at(shadow)
+        await sink.recover(self.context(), None, [])
+        replaying = await open_writer(sink, self.context())
+        records = [2, Message(3, topic=self.topic, partition=1)]
+        await sink.commit(self.context(), await write_and_prepare(replaying, records, 1))
+        await own.commit(self.context(), before)
+        for it in (replaying, writer):
+            await it.close()
+        assert [values(self.servers, topic) for topic in (self.topic, named, shadow)] == [[], [1], [2, 3]]
+        assert [m.partition() for m in read(self.servers, shadow) if m.value() == b"3"] == [1]
+
     @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
     async def test_batches_are_compressed(self, compression) -> None:
         """Every codec of Kafka can be written and is read by other clients."""
@@ -234,6 +259,17 @@ def test_settings_that_cannot_be_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             kafka.sink("localhost:9092", **{"topic": "t", "format": json} | settings)
+
+
+def test_a_sink_at_its_own_topic_is_refused():
+    """It would write a second time; and a topic must have a name that can be one."""
+    letters = kafka.dead_letters("localhost:9092", "totals")
+    for sink in (kafka.sink("localhost:9092", "totals", format=formats.json()), letters):
+        with pytest.raises(ValueError, match="topic 'totals' is the sink's own: name another"):
+            sink.at("totals")
+        with pytest.raises(ValueError, match="cannot be the name of a topic"):
+            sink.at("again/")
+        assert "'shadow'" in sink.at("shadow").describe()
 
 
 def test_the_description_names_topic_format_and_guarantee():

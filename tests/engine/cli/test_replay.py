@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate.connectors import memory
+from tidegate.connectors import formats, kafka, memory
 from tidegate.engine import Topology
 from tidegate.engine.cli.main import main
 from tidegate.engine.cli.output import UsageError
@@ -85,6 +85,18 @@ def test_no_sink_is_written_a_second_time_by_accident() -> None:
     """Every sink has to be named; the message says how."""
     with pytest.raises(UsageError, match="give --sink b=WHERE"):
         redirected(two_sinks(), ["a=discard"])
+
+
+def test_a_sink_of_kafka_may_be_replaced_by_its_topic() -> None:
+    """Another one than its own; what is wrong is one line."""
+    topology = Topology("topics")
+    out = kafka.sink("localhost:9092", "totals", format=formats.json())
+    topology.source("in", memory.source([1])).sink("a", out)
+    moved = redirected(topology, ["a=shadow"])["a"]
+    assert moved is not None
+    assert "'shadow'" in moved.describe()
+    with pytest.raises(UsageError, match=r"--sink a=totals: topic 'totals' is the sink's own"):
+        redirected(topology, ["a=totals"])
 
 
 def test_a_sink_may_be_replaced_by_one_of_a_file(run: Run) -> None:
