@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import fcntl
 import secrets
 import shutil
@@ -28,10 +27,9 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import Literal
 
 from ...operators.time import Duration, duration_ms
-from ..clock import SystemClock
 from .kafka_jars import KAFKA_VERSION, class_archive, java_command, kafka_jars
 from .kafka_properties import (
     BrokerAddresses,
@@ -40,20 +38,7 @@ from .kafka_properties import (
     broker_properties,
 )
 from .ports import HOST, ensure_free, free_ports
-from .servers import ServerUnavailableError
-
-# Kills what the process that holds the other end of its input has started, when that process ends, however it ends.
-_REAPER = """
-pids=' '
-while read -r sign pid; do
-  case $sign in
-    +) pids="$pids$pid " ;;
-    -) pids="${pids%% $pid *} ${pids#* $pid }" ;;
-  esac
-done
-for pid in $pids; do kill -9 "$pid"; done
-rm -rf "$1"
-"""
+from .servers import ServerProcess, ServerUnavailableError, log_tail
 
 _JAVA_OPTIONS = (
     "-Xms64m",
@@ -78,12 +63,7 @@ class _Broker:
         self.settings = folder / f"broker-{self.number}.properties"
         self.data = folder / f"data-{self.number}"
         self.log = folder / f"broker-{self.number}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def log_tail(self) -> str:
-        """The last lines that it wrote."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(lines[-20:])
+        self.process: ServerProcess | None = None
 
 
 class LocalKafka:
@@ -137,13 +117,11 @@ class LocalKafka:
         self._super_users = super_users
         self._heap_mb = heap_mb
         self._timeout_s = duration_ms(start_timeout) / 1000
-        self._clock = SystemClock()
         self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
         self._folder = Path(tempfile.gettempdir(), f"tidegate-kafka-{secrets.token_hex(6)}")
         self._java: list[str] = []
         self._classes = self._learned = self._folder / "classes"
-        self._learner: subprocess.Popen[bytes] | None = None
-        self._reaper: subprocess.Popen[bytes] | None = None
+        self._learner: ServerProcess | None = None
         ports = free_ports(3 * brokers)
         self._brokers = []
         for number in range(brokers):
@@ -184,13 +162,6 @@ class LocalKafka:
                 self._java.append(f"-XX:SharedArchiveFile={self._classes}")
             self._learned = self._classes.with_suffix(f".{secrets.token_hex(4)}")
             self._folder.mkdir(mode=0o700)
-            self._reaper = subprocess.Popen(
-                ["/bin/sh", "-c", _REAPER, "reaper", str(self._folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
             self._format()
             learning = () if self._classes.exists() else (f"-XX:ArchiveClassesAtExit={self._learned}",)
             for broker in self._brokers:
@@ -213,21 +184,18 @@ class LocalKafka:
         for broker in self._brokers:
             # The first one of a version writes down which classes it loaded when it ends in order. Later ones start faster.
             learns = broker.process is not None and broker.process is self._learner
-            self._end(broker, signal.SIGTERM if learns else signal.SIGKILL)
+            self._end(broker, in_order=learns)
         if self._learned.exists():
             self._learned.replace(self._classes)
-        if self._reaper is not None and self._reaper.stdin is not None:
-            self._reaper.stdin.close()
-            self._reaper.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self, broker: int) -> None:
         """End a broker at once, as a crash does. Its data and its port stay."""
-        self._end(self._brokers[broker], signal.SIGKILL)
+        self._end(self._brokers[broker], in_order=False)
 
     def stop(self, broker: int) -> None:
         """End a broker in order: it hands its partitions over to the others first. Its data and its port stay."""
-        self._end(self._brokers[broker], signal.SIGTERM)
+        self._end(self._brokers[broker], in_order=True)
 
     def start(self, broker: int) -> None:
         """Start a broker that was killed or stopped, with its data and on its port. Returns when it serves.
@@ -259,7 +227,7 @@ class LocalKafka:
         for broker, code in zip(self._brokers, codes, strict=True):
             if code:
                 raise ServerUnavailableError(
-                    f"the storage of Kafka {self.version} cannot be formatted: look at the settings\n{broker.log_tail()}"
+                    f"the storage of Kafka {self.version} cannot be formatted: look at the settings\n{log_tail(broker.log)}"
                 )
 
     @property
@@ -279,54 +247,25 @@ class LocalKafka:
         addresses = broker.addresses
         for port in (addresses.client_port, addresses.internal_port, addresses.controller_port):
             ensure_free(port)
-        with broker.log.open("ab") as log:
-            broker.process = subprocess.Popen(
-                [*self._java, *options, "kafka.Kafka", str(broker.settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                start_new_session=True,  # an interrupt from the keyboard is for the test
-            )
-        self._tell_reaper("+", broker.process.pid)
+        command = [*self._java, *options, "kafka.Kafka", str(broker.settings)]
+        broker.process = ServerProcess(
+            f"broker {broker.number} of Kafka {self.version}", command, self._folder, broker.log
+        )
 
     def _wait_until_serving(self, broker: _Broker, expected: Collection[int]) -> None:
         """Until this broker says that the expected ones, itself among them, serve."""
-        process = broker.process
-        assert process is not None
-        deadline = self._clock.monotonic() + self._timeout_s
-        while not _live_brokers(broker.addresses.internal_port) >= set(expected):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(0.05)  # the wait between two questions ends early when the broker does
-                raise ServerUnavailableError(
-                    f"broker {broker.number} of Kafka {self.version} ended with {code} while starting: "
-                    f"look at the settings and at the end of its log\n{broker.log_tail()}"
-                )
-            if self._clock.monotonic() > deadline:
-                raise ServerUnavailableError(
-                    f"broker {broker.number} of Kafka {self.version} does not serve after {self._timeout_s:g} s: "
-                    f"raise start_timeout, or look at the end of its log\n{broker.log_tail()}"
-                )
+        assert broker.process is not None
+        port = broker.addresses.internal_port
+        broker.process.wait_until(lambda: _live_brokers(port) >= set(expected), self._timeout_s, 0.05)
 
-    def _end(self, broker: _Broker, how: signal.Signals) -> None:
-        process = broker.process
+    def _end(self, broker: _Broker, *, in_order: bool) -> None:
+        process, broker.process = broker.process, None
         if process is None:
             return
-        process.send_signal(how)
-        try:
-            process.wait(self._timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self._tell_reaper("-", process.pid)
-        broker.process = None
-
-    def _tell_reaper(self, sign: str, pid: int) -> None:
-        assert self._reaper is not None
-        pipe: IO[bytes] | None = self._reaper.stdin
-        assert pipe is not None
-        pipe.write(f"{sign} {pid}\n".encode())
-        pipe.flush()
+        if in_order:
+            process.stop(self._timeout_s)
+        else:
+            process.close()
 
 
 def _live_brokers(port: int) -> set[int]:

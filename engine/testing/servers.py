@@ -65,11 +65,16 @@ class ServerProcess:
         command: the program and its arguments.
         folder: its files; removed when the starting process ends without a word.
         log: where its output goes.
-        environment: in addition to this process's.
+        environment: in addition to this process's, if any.
     """
 
     def __init__(
-        self, title: str, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]
+        self,
+        title: str,
+        command: Sequence[str],
+        folder: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._title = title
         self._log = log
@@ -80,7 +85,7 @@ class ServerProcess:
                 stdout=out,
                 stderr=out,
                 cwd=folder,
-                env={**os.environ, **environment},
+                env={**os.environ, **(environment or {})},
                 start_new_session=True,  # an interrupt from the keyboard is for the test
             )
         self._reaper = Reaper(self._process.pid, folder)
@@ -101,11 +106,11 @@ class ServerProcess:
         while not serves():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(pause_s)  # the wait between two questions ends early when the server does
-                raise ServerUnavailableError(f"{self._title} ended with {code} while starting\n{self._log_tail()}")
+                raise ServerUnavailableError(f"{self._title} ended with {code} while starting\n{log_tail(self._log)}")
             if clock.monotonic() > deadline:
                 raise ServerUnavailableError(
                     f"{self._title} does not serve after {timeout_s:g} s: raise start_timeout, or look at the end of its "
-                    f"log\n{self._log_tail()}"
+                    f"log\n{log_tail(self._log)}"
                 )
 
     def close(self) -> None:
@@ -114,5 +119,14 @@ class ServerProcess:
         self._process.wait()
         self._reaper.dismiss()
 
-    def _log_tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:]) if self._log.exists() else ""
+    def stop(self, timeout_s: float) -> None:
+        """End it in order; at once when that takes too long."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+        self.close()
+
+
+def log_tail(log: Path) -> str:
+    """The last lines that a server wrote."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log.exists() else ""
