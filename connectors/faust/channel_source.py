@@ -1,35 +1,25 @@
-"""The bridge to faust-streaming: a channel or topic of a Faust app as a source or a sink, in one process and one event loop.
-
-Faust keeps what it is good at: the consumer group, its agents, its serializers. A topology takes a stream from it, computes
-with checkpointed state, and hands results back. What a topology can read from Kafka itself, `kafka.source` reads faster
-and exactly once; this is for what a Faust app has in its hands.
-"""
+"""A channel or topic of a Faust app as a source."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from ..operators.batch import Batch
-from .sink import AtLeastOnce, Committable, SinkContext, SinkError
-from .source import Fetch, Lag, Offset, Rejected, SourceContext, SourceError, Split
+from ..source import Fetch, Lag, Offset, Rejected, SourceContext, SourceError, Split
+from .channel import described, reason
+from .hand_over_queue import hand_over_queue
 
 if TYPE_CHECKING:
-    # The library: absolute imports never mean this module.
+    # The library: absolute imports never mean this package.
     from faust.types import AppT, ChannelT, EventT
-
-Timestamp = Literal["event_time"] | None
 
 _SPLIT: Final = "faust"
 _RAW_LIMIT_BYTES: Final = 64 * 1024
 _ACKS_AT_ONCE: Final = 500
-_SUBSCRIBER_POLL_S: Final = 0.02
 
 
 def channel_source(
@@ -69,41 +59,6 @@ def channel_source(
     return ChannelSource(channel, type, select, capacity)
 
 
-def channel_sink(
-    channel: ChannelT[Any],
-    *,
-    key: str | Callable[[Any], Any] | None = None,
-    value: Callable[[Any], Any] | None = None,
-    timestamp: Timestamp = None,
-    max_in_flight: int = 1000,
-    wait_for_subscriber: float = 30.0,
-) -> ChannelSink:
-    """Hand records to a channel or topic of a Faust app, at least once.
-
-        topology....sink("totals", channel_sink(faust_app.topic("totals"), key="account"))
-
-    A topic: a checkpoint completes when the broker has confirmed everything before it. After a restart what was sent since
-    the last checkpoint is sent again.
-
-    A channel: a record is handed over when it is in the queue of every agent and stream that reads the channel; a full one
-    makes the topology wait. What happens to it then is Faust's, and it is gone with the process. Faust drops what is sent
-    into a channel that nobody reads, so the sink waits for a reader.
-
-    Args:
-        channel: `app.channel()`, or `app.topic(...)` of an app that runs in this event loop.
-        key: a field's name, or value -> key, written by the topic's key serializer.
-        value: record -> what is sent, written by the topic's value serializer. None sends the record; into a topic a
-            `msgspec.Struct`, as windows and aggregations give, goes as a dict.
-        timestamp: `"event_time"` sends the event time of each record, None the time of sending.
-        max_in_flight: how many sends may wait for the broker before the topology waits.
-        wait_for_subscriber: seconds that a channel may be without a reader before the job fails.
-
-    Raises:
-        ValueError: this is no channel or topic, or a limit is below one.
-    """
-    return ChannelSink(channel, key, value, timestamp, max_in_flight, wait_for_subscriber)
-
-
 class ChannelSource:
     """See `channel_source`. Holds the events between Faust and the job, so it belongs to one job at a time."""
 
@@ -118,7 +73,7 @@ class ChannelSource:
     ) -> None:
         self.type = type
         self.capacity = capacity
-        self._label, self._is_topic = _described(channel, "channel_source")
+        self._label, self._is_topic = described(channel, "channel_source")
         if capacity < 1:
             raise ValueError(f"faust.channel_source({self._label}, capacity={capacity}): at least 1")
         self._select: Callable[[Any], Any] = attrgetter("value") if select is None else select
@@ -131,7 +86,7 @@ class ChannelSource:
         self._highest: dict[tuple[str, int], int] = {}
         self._held: deque[tuple[int, Any]] = deque()
         self._again: deque[Any] = deque()
-        self._queue: Any = _queue(self._app if self._is_topic else None, capacity, self._arrived)
+        self._queue: Any = hand_over_queue(self._app if self._is_topic else None, capacity, self._arrived)
         self._subscription = self._subscribe(channel)
 
     def close(self) -> None:
@@ -263,9 +218,9 @@ class ChannelSource:
             try:
                 value = self._select(item)
             except Exception as error:
-                reason = f"select: {error.__class__.__name__}: {error}"
+                why = f"select: {error.__class__.__name__}: {error}"
                 raw = message.value if isinstance(message.value, bytes) else repr(message.value).encode()
-                fetch.rejected.append(Rejected(raw[:_RAW_LIMIT_BYTES], reason, position))
+                fetch.rejected.append(Rejected(raw[:_RAW_LIMIT_BYTES], why, position))
                 return
         fetch.values.append(value)
         positions.append(position)
@@ -322,173 +277,9 @@ class ChannelReader:
             self._source._reader = None
 
 
-class ChannelSink(AtLeastOnce):
-    """See `channel_sink`."""
-
-    def __init__(
-        self,
-        channel: ChannelT[Any],
-        key: str | Callable[[Any], Any] | None,
-        value: Callable[[Any], Any] | None,
-        timestamp: Timestamp,
-        max_in_flight: int,
-        wait_for_subscriber: float,
-    ) -> None:
-        self._label, is_topic = _described(channel, "channel_sink")
-        if max_in_flight < 1:
-            raise ValueError(f"faust.channel_sink({self._label}, max_in_flight={max_in_flight}): at least 1")
-        self.channel: Any = channel
-        self.is_topic = is_topic
-        self.key_of = _reader_of(key)
-        self.value_of = value if value is not None else _sendable if is_topic else None
-        self.event_time = timestamp == "event_time"
-        self.max_in_flight = max_in_flight
-        self.wait_for_subscriber = wait_for_subscriber
-
-    def writer(self, context: SinkContext) -> ChannelWriter:
-        return ChannelWriter(self, context)
-
-    def describe(self) -> str:
-        return f"faust.channel_sink({self._label}) (at least once)"
-
-    def error(self, what: str, *, retriable: bool = True) -> SinkError:
-        """A failure that names this sink."""
-        return SinkError(f"faust sink {self._label}: {what}", retriable=retriable)
-
-
-class ChannelWriter:
-    """Sends records one by one and keeps what the broker has not confirmed."""
-
-    def __init__(self, sink: ChannelSink, context: SinkContext) -> None:
-        self._sink = sink
-        self._context = context
-        self._in_flight: deque[asyncio.Future[Any]] = deque()
-
-    async def open(self) -> None:
-        conf = self._sink.channel.app.conf
-        if self._sink.is_topic and conf.processing_guarantee.value == "exactly_once":
-            raise self._sink.error(
-                'the Faust app has processing_guarantee="exactly_once": its transactions end when Faust wants it, not with '
-                "our checkpoints; write with kafka.sink, which is exactly once",
-                retriable=False,
-            )
-
-    async def write(self, batch: Batch[Any]) -> None:
-        sink = self._sink
-        self._check_app()
-        if not sink.is_topic:
-            await self._wait_for_subscriber()
-        if sink.event_time and batch.timestamps is None:
-            raise sink.error(
-                'timestamp="event_time", but the stream has no event time: give the source event_time=', retriable=False
-            )
-        channel, key_of, value_of, in_flight = sink.channel, sink.key_of, sink.value_of, self._in_flight
-        times: Iterable[float | None] = (
-            [ms / 1000 for ms in batch.timestamps or ()] if sink.event_time else [None] * len(batch)
-        )
-        for record, time in zip(batch.values, times, strict=True):
-            try:
-                key = None if key_of is None else key_of(record)
-                value = record if value_of is None else value_of(record)
-                # What `channel.send` does, but for its putting the send off until a source message is committed.
-                sent = channel.as_future_message(key, value, timestamp=time)
-                await channel.publish_message(sent)
-            except Exception as error:
-                wrong = isinstance(error, TypeError | ValueError | AttributeError | LookupError)
-                raise sink.error(f"a record cannot be sent: {_reason(error)}", retriable=not wrong) from error
-            if sink.is_topic:
-                in_flight.append(sent)
-                if len(in_flight) >= sink.max_in_flight:
-                    await self._confirm(in_flight.popleft())
-
-    async def prepare_commit(self, checkpoint_id: int) -> list[Committable]:
-        while self._in_flight:
-            await self._confirm(self._in_flight.popleft())
-        return []
-
-    async def close(self) -> None:
-        for sent in self._in_flight:
-            sent.add_done_callback(_seen)
-        self._in_flight.clear()
-
-    async def _confirm(self, sent: asyncio.Future[Any]) -> None:
-        try:
-            await sent
-        except Exception as error:
-            raise self._sink.error(f"the broker did not take a record: {_reason(error)}") from error
-
-    def _check_app(self) -> None:
-        app = self._sink.channel.app
-        if app.crashed:
-            raise self._sink.error(
-                f"the Faust app {app.conf.id!r} has crashed: {app.crash_reason!r}; start the process again",
-                retriable=False,
-            )
-        if app.should_stop:
-            raise self._sink.error(
-                f"the Faust app {app.conf.id!r} has stopped; stop the job before the app", retriable=False
-            )
-
-    async def _wait_for_subscriber(self) -> None:
-        waited = 0.0
-        while not self._sink.channel.subscriber_count:
-            if waited >= self._sink.wait_for_subscriber:
-                raise self._sink.error(
-                    f"nobody has read the channel for {waited:.0f} s, and Faust drops what nobody reads; "
-                    "let an agent read it, and start the app"
-                )
-            waited += _SUBSCRIBER_POLL_S
-            await self._context.sleep(_SUBSCRIBER_POLL_S)
-            self._check_app()
-
-
-def _described(channel: Any, function: str) -> tuple[str, bool]:
-    """What a plan calls it, and whether it is a topic."""
-    from faust.types import ChannelT, TopicT
-
-    if not isinstance(channel, ChannelT):
-        raise ValueError(f"faust.{function}({channel!r}): pass app.channel() or app.topic(...)")
-    is_topic = isinstance(channel, TopicT)
-    return (f"topic {channel}" if is_topic else "channel"), is_topic
-
-
-def _queue(app: Any, capacity: int, arrived: Callable[[], None]) -> Any:
-    """The queue that Faust puts events into. With an app it obeys its flow control, as any topic's queue must: when partitions
-    move it is emptied, for Faust reads its messages again. Those of a channel are nowhere else."""
-    from mode.utils.queues import FlowControlEvent, ThrowableQueue
-
-    class HandOverQueue(ThrowableQueue[Any]):
-        ended = False
-
-        def end(self) -> None:
-            """Let nobody wait; take nothing more."""
-            self.ended = True
-            self._maxsize = 0
-            for resume in self._pending_pressure_drop_callbacks:
-                resume()
-            self._pending_pressure_drop_callbacks.clear()
-            while self._putters:
-                self._wakeup_next(self._putters)  # type: ignore[attr-defined]  # of asyncio.Queue
-
-        def in_pressure_high_state(self, callback: Callable[[], None]) -> bool:
-            return not self.ended and super().in_pressure_high_state(callback)
-
-        def _put(self, item: Any) -> None:
-            if not self.ended:
-                super()._put(item)
-                arrived()
-
-    flow_control = FlowControlEvent(initially_suspended=False) if app is None else app.flow_control
-    return HandOverQueue(capacity, flow_control=flow_control, clear_on_resume=app is not None)
-
-
 def _rejected(message: Any, error: Exception) -> Rejected:
     raw = message.value if message.value is not None else b""
-    return Rejected(raw[:_RAW_LIMIT_BYTES], _reason(error), [message.topic, message.partition, message.offset])
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Rejected(raw[:_RAW_LIMIT_BYTES], reason(error), [message.topic, message.partition, message.offset])
 
 
 def _positions(highest: Mapping[str, int]) -> dict[tuple[str, int], int]:
@@ -497,20 +288,3 @@ def _positions(highest: Mapping[str, int]) -> dict[tuple[str, int], int]:
         topic, _, partition = name.rpartition("/")
         found[topic, int(partition)] = offset
     return found
-
-
-def _reader_of(key: str | Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
-    if not isinstance(key, str):
-        return key
-    of_dict, of_object = itemgetter(key), attrgetter(key)
-    return lambda record: of_dict(record) if isinstance(record, dict) else of_object(record)
-
-
-def _sendable(record: Any) -> Any:
-    return msgspec.to_builtins(record) if isinstance(record, msgspec.Struct) else record
-
-
-def _seen(sent: asyncio.Future[Any]) -> None:
-    # Taking the result keeps asyncio from reporting a failure that nobody waits for any more.
-    if not sent.cancelled():
-        sent.exception()

@@ -1,102 +1,18 @@
-"""The Faust bridge without a broker: channels of real Faust apps, and a topic's queue with messages put in by hand."""
+"""Channels of real Faust apps without a broker, and a topic's queue with messages put in by hand."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tidegate.connectors import SinkError, SourceError, memory
-from tidegate.connectors.faust import ChannelReader, ChannelSource, channel_sink, channel_source
-from tidegate.engine import RunConfig, Topology, restart, start
-from tidegate.engine.testing.connector_suites import SinkSuite
-from tidegate.engine.testing.contexts import ManualSinkContext, ManualSourceContext
-from tidegate.operators import agg
-from tidegate.operators.batch import Batch
+from tidegate.connectors import SourceError
+from tidegate.connectors.faust import channel_source
 
-faust = pytest.importorskip("faust")
-
-
-class Total(msgspec.Struct):
-    key: str
-    total: int
-
-
-def new_app(folder: Path, **settings: Any) -> Any:
-    """An app that is never started and has no broker. Its own channels let events pass."""
-    app = faust.App("bridge", broker="kafka://127.0.0.1:1", store="memory://", datadir=str(folder), **settings)
-    app.flow_control.resume()
-    return app
-
-
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Any]:
-    made = new_app(tmp_path)
-    yield made
-    close_consumer(made)
-
-
-def close_consumer(app: Any) -> None:
-    """A consumer that was never started has a loop for its thread that nobody closes."""
-    if app._consumer is not None:
-        app._consumer._thread.thread_loop.close()
-
-
-def waiting(stream: Any) -> list[Any]:
-    """The values in the queue of something that iterates over a channel."""
-    values = []
-    while not stream.queue.empty():
-        values.append(stream.queue.get_nowait().value)
-    return values
-
-
-async def opened(source: ChannelSource, offset: Any = None) -> tuple[ChannelReader, ManualSourceContext]:
-    context = ManualSourceContext(time_ms=7)
-    (split,) = await source.discover(context, frozenset())
-    reader = source.reader(context)
-    await reader.open(split, offset)
-    return reader, context
-
-
-async def turns(n: int = 5) -> None:
-    for _ in range(n):
-        await asyncio.sleep(0)
-
-
-class TestChannelSink(SinkSuite):
-    """The contract of at-least-once sinks, held by a channel that a stream reads."""
-
-    @pytest.fixture(autouse=True)
-    def _place(self, app: Any) -> None:
-        self._channel = app.channel()
-        self._stream = aiter(self._channel)
-        self._seen: list[Any] = []
-
-    def sink(self) -> Any:
-        return channel_sink(self._channel)
-
-    def visible(self) -> list[Any]:
-        self._seen += waiting(self._stream)
-        return self._seen
-
-
-@pytest.mark.slow
-def test_the_library_is_not_loaded_with_the_module() -> None:
-    """Importing the bridge loads no Faust, and `import faust` beside it is still the library."""
-    code = (
-        "import sys\n"
-        "from tidegate.connectors import faust as bridge\n"
-        "assert bridge.channel_source and 'faust' not in sys.modules and 'mode' not in sys.modules\n"
-        "import faust\n"
-        "assert faust.App is not None and faust is not bridge\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
+from .apps import close_consumer, new_app, opened, send_all, turns, waiting
 
 # ------------------------------------------------------------ a channel as a source
 
@@ -151,11 +67,6 @@ async def test_senders_wait_while_the_queue_is_full(app: Any) -> None:
             assert not sending.done() or len(got) >= 3
             got += (await reader.read("faust", 1)).values
     assert got == [0, 1, 2, 3, 4]
-
-
-async def send_all(channel: Any, values: Any) -> None:
-    for value in values:
-        await channel.send(value=value)
 
 
 async def test_close_ends_the_stream_and_lets_senders_go(app: Any) -> None:
@@ -386,175 +297,3 @@ async def test_a_message_of_an_old_assignment_is_passed_over(app: Any) -> None:
     fetch = await reader.read("faust", 9)
     await reader.checkpointed({"faust": fetch.offset})
     assert (fetch.values, stale.acked) == ([1], False)
-
-
-# ------------------------------------------------------------ sinks
-
-
-async def test_a_channel_gets_key_value_and_event_time(app: Any) -> None:
-    """The key from a field or a function, the record as it is unless `value` makes something else of it."""
-    channel = app.channel()
-    stream = aiter(channel)
-    batch = Batch([Total("a", 1)], timestamps=[2500])
-    for sink in (
-        channel_sink(channel, key="key", timestamp="event_time"),
-        channel_sink(channel, key=lambda record: record.total, value=lambda record: record.key),
-    ):
-        writer = sink.writer(ManualSinkContext())
-        await writer.open()
-        await writer.write(batch)
-        await writer.close()
-    first, second = [stream.queue.get_nowait() for _ in range(2)]
-    assert (first.key, first.value, first.message.timestamp) == ("a", Total("a", 1), 2.5)
-    assert (second.key, second.value) == (1, "a")
-
-
-async def test_writing_waits_while_the_reader_of_a_channel_is_behind(app: Any) -> None:
-    """Backpressure reaches the topology."""
-    channel = app.channel(maxsize=2)
-    stream = aiter(channel)
-    writer = channel_sink(channel).writer(ManualSinkContext())
-    async with asyncio.TaskGroup() as group:
-        writing = group.create_task(writer.write(Batch([1, 2, 3, 4])))
-        await turns()
-        assert not writing.done()
-        got = waiting(stream)
-        await turns()
-        got += waiting(stream)
-    assert got == [1, 2, 3, 4]
-
-
-async def test_a_channel_that_nobody_reads_is_waited_for_then_named(app: Any) -> None:
-    """Faust would drop the records; the job fails with the remedy instead."""
-    channel = app.channel()
-    context = ManualSinkContext()
-    writer = channel_sink(channel, wait_for_subscriber=1).writer(context)
-    with pytest.raises(SinkError, match="nobody has read the channel for 1 s"):
-        await writer.write(Batch([1]))
-    stream = aiter(channel)
-    await writer.write(Batch([2]))
-    assert (waiting(stream), context.time_ms) == ([2], 1000)
-
-
-@pytest.mark.parametrize(
-    ("end", "message"),
-    [
-        (lambda app: app._stopped.set(), "has stopped; stop the job before the app"),
-        (lambda app: app._crash(RuntimeError("boom")), r"has crashed: RuntimeError\('boom'\)"),
-    ],
-    ids=["stopped", "crashed"],
-)
-async def test_an_app_that_has_ended_takes_nothing(app: Any, end: Callable[[Any], None], message: str) -> None:
-    """The job fails at once and is not restarted."""
-    writer = channel_sink(app.topic("totals")).writer(ManualSinkContext())
-    end(app)
-    with pytest.raises(SinkError, match=message) as caught:
-        await writer.write(Batch([1]))
-    assert not caught.value.retriable
-
-
-async def test_an_app_with_transactions_of_its_own_is_refused(tmp_path: Path) -> None:
-    """Its transactions do not end with checkpoints, so nothing could be promised."""
-    app = new_app(tmp_path, processing_guarantee="exactly_once")
-    with pytest.raises(SinkError, match=r"write with kafka\.sink"):
-        await channel_sink(app.topic("totals")).writer(ManualSinkContext()).open()
-
-
-async def test_event_time_that_is_not_there_is_an_error(app: Any) -> None:
-    """The remedy is at the source."""
-    channel = app.channel()
-    stream = aiter(channel)
-    writer = channel_sink(channel, timestamp="event_time").writer(ManualSinkContext())
-    with pytest.raises(SinkError, match="give the source event_time="):
-        await writer.write(Batch([1]))
-    assert waiting(stream) == []
-
-
-async def test_a_key_that_a_record_does_not_have_is_an_error(app: Any) -> None:
-    """It is named, and trying again is no use."""
-    channel = app.channel()
-    stream = aiter(channel)
-    writer = channel_sink(channel, key="account").writer(ManualSinkContext())
-    with pytest.raises(SinkError, match=r"a record cannot be sent: .*account") as caught:
-        await writer.write(Batch([{"amount": 1}]))
-    assert (caught.value.retriable, waiting(stream)) == (False, [])
-
-
-async def test_the_descriptions_say_what_is_not_guaranteed(app: Any) -> None:
-    """A plan shows which guarantee ends here."""
-    channel, topic = app.channel(), app.topic("orders", "returns")
-    assert [thing.describe() for thing in (channel_source(channel), channel_source(topic))] == [
-        "faust.channel_source(channel) (not replayable, lost with the process)",
-        "faust.channel_source(topic orders,returns) (not replayable, at least once)",
-    ]
-    assert [channel_sink(channel).describe(), channel_sink(topic).describe()] == [
-        "faust.channel_sink(channel) (at least once)",
-        "faust.channel_sink(topic orders,returns) (at least once)",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda app: channel_source("orders"), r"faust\.channel_source\('orders'\): pass app\.channel\(\)"),
-        (channel_sink, r"faust\.channel_sink\(.*\): pass app\.channel\(\)"),
-        (lambda app: channel_source(app.channel(), capacity=0), "capacity=0.*at least 1"),
-        (lambda app: channel_sink(app.channel(), max_in_flight=0), "max_in_flight=0.*at least 1"),
-    ],
-)
-async def test_wrong_arguments_are_refused(app: Any, make: Callable[[Any], Any], message: str) -> None:
-    """When the description is made, with what to pass instead."""
-    with pytest.raises(ValueError, match=message):
-        make(app)
-
-
-# ------------------------------------------------------------ whole jobs
-
-
-@pytest.fixture
-def crash_once() -> Iterator[Callable[[int], int]]:
-    """A function that raises the first time that it sees 5."""
-    seen: list[int] = []
-
-    def function(n: int) -> int:
-        if n == 5 and not seen:
-            seen.append(n)
-            raise RuntimeError("crash")
-        return n
-
-    yield function
-    assert seen == [5]
-
-
-async def test_a_job_between_two_channels_survives_its_own_restart(
-    app: Any, tmp_path: Path, crash_once: Callable[[int], int]
-) -> None:
-    """No event is lost or counted twice when the job fails and restores inside the process."""
-    numbers, totals = app.channel(), app.channel()
-    source, stream = channel_source(numbers, capacity=3), aiter(totals)
-    exact = memory.sink()
-    topology = Topology("restarts")
-    summed = (
-        topology.source("numbers", source)
-        .map(crash_once, name="crash")
-        .key_by(lambda n: n % 2, key_type=int)
-        .aggregate(name="totals", total=agg.sum(lambda n: n))
-    )
-    summed.sink("back", channel_sink(totals))
-    summed.map(lambda result: (result.key, result.total), name="pairs").sink("exact", exact)
-    config = RunConfig(
-        checkpoints=tmp_path / "state",
-        checkpoint_interval="10ms",
-        restart=restart.fixed_delay(1, "0ms"),
-        state_backend="dict",
-    )
-    async with start(topology, config) as job:
-        await send_all(numbers, range(10))
-        source.close()
-        await job.wait()
-    assert sorted(exact.values) == sorted(
-        [(0, 0), (0, 2), (0, 6), (0, 12), (0, 20), (1, 1), (1, 4), (1, 9), (1, 16), (1, 25)]
-    )
-    sent = [(result.key, result.total) for result in waiting(stream)]
-    assert set(sent) == set(exact.values)  # at least once: some may be there twice
-    assert list(source._held) == []
