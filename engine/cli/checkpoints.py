@@ -184,6 +184,7 @@ def _summary(info: CheckpointInfo) -> dict[str, Any]:
         "state_bytes": manifest.state_bytes,
         "records": _records(manifest),
         "finished": manifest.finished,
+        "left": info.left,
         "problem": None,
     }
 
@@ -194,9 +195,10 @@ def _line(info: CheckpointInfo) -> str:
         return f"{info.title}: {'DAMAGED' if info.damaged else 'UNREADABLE'}: {info.problem}"
     title = info.title if info.name is None else f"{info.title} (id {info.checkpoint_id})"
     finished = ", the streams have ended" if manifest.finished else ""
+    left = "" if info.left is None else f"; left: {info.left}"
     return (
         f"{title}: {time_text(manifest.completed_at_ms)}, attempt {manifest.attempt}, "
-        f"{size(manifest.state_bytes)} of state, {_records(manifest)} records read{finished}"
+        f"{size(manifest.state_bytes)} of state, {_records(manifest)} records read{finished}{left}"
     )
 
 

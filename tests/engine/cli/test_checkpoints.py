@@ -114,6 +114,22 @@ def test_the_list_as_json(run_json: Json, location: Path) -> None:
     assert found[0]["duration_ms"] == 20
 
 
+def test_what_a_start_has_left_is_in_the_list(run: Run, run_json: Json, location: Path) -> None:
+    """With the reason: it is not restored by itself any more."""
+
+    async def start() -> None:
+        storage = CheckpointStorage(location, "delays", InlineExecutor(), SystemClock())
+        await storage.claim_attempt()
+        await storage.begin(await storage.read(2))
+
+    asyncio.run(start())
+    lines = run("list", location)[1].splitlines()
+    reason = "attempt 2 began from checkpoint 2, and attempt 1 wrote this one"
+    assert ["left" in line for line in lines] == [False, False, True]
+    assert lines[2].endswith(f"; left: {reason}")
+    assert [info["left"] for info in run_json("list", location)] == [None, None, reason]
+
+
 def test_a_damaged_manifest_is_in_the_list(run: Run, location: Path) -> None:
     """The list itself is no verification and ends well."""
     manifest_path(location, 3).write_bytes(b"{}")
