@@ -184,8 +184,7 @@ class Blobs:
         try:
             return [
                 Blob(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
-                for page in self._store.listing.list(prefix)
-                for found in page
+                for found in self._store.list(prefix)
             ]
         except FileNotFoundError as error:
             if not is_missing_object(error):
@@ -199,10 +198,10 @@ class Blobs:
         if not self.exists():
             return []
         try:
-            found = self._store.listing.list_with_delimiter(prefix or None)
+            found = self._store.folders(prefix)
         except Exception as error:
             raise self._refused("list", prefix, error) from error
-        return sorted(path.rsplit("/", 1)[-1] for path in found["common_prefixes"])
+        return sorted(path.rsplit("/", 1)[-1] for path in found)
 
     def local_path(self, path: str) -> Path | None:
         """Where a file lies on this machine; None in an object store."""

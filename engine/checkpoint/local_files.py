@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from .objects import Pace
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 STAGING: Final = "staging"
@@ -25,10 +26,17 @@ class LocalFiles:
         self._root = root
         self._opened: ObjectStore | None = None
 
-    @property
-    def listing(self) -> ObjectStore:
-        """A store over the directory, to be listed."""
-        return self._store(make=False)
+    def list(self, prefix: str) -> list[ObjectMeta]:
+        """All files below a folder.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        return [found for page in self._store(make=False).list(prefix) for found in page]
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The folders directly below a folder."""
+        return self._store(make=False).list_with_delimiter(prefix or None)["common_prefixes"]
 
     def put(self, path: str, data: bytes) -> None:
         """Write a file, replacing what is there."""

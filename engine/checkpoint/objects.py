@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from .object_store import is_cut
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 R = TypeVar("R")
@@ -34,10 +35,13 @@ class Objects:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    @property
-    def listing(self) -> ObjectStore:
-        """The store, to be listed."""
-        return self._store
+    def list(self, prefix: str) -> list[ObjectMeta]:
+        """All objects below a prefix."""
+        return self._again(lambda: [found for page in self._store.list(prefix) for found in page])
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The prefixes directly below a prefix."""
+        return self._again(lambda: self._store.list_with_delimiter(prefix or None)["common_prefixes"])
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object, replacing what is there."""

@@ -155,6 +155,20 @@ async def test_a_number_that_no_listing_shows_is_not_taken_twice(rig: Callable[.
         assert taken == [1, 2, 3]
 
 
+# Listings
+
+
+@pytest.mark.parametrize("kind", ["cut_answer", "lose_answer", "refuse"])
+async def test_a_listing_that_breaks_off_is_asked_for_again(rig: Callable[..., Any], kind: Any) -> None:
+    """Of files as of folders."""
+    async with rig(Fault(kind, method="GET", path="list-type")) as at_work:
+        await at_work.do(at_work.blobs.put, "job/a/1", b"x")
+        assert [found.path for found in await at_work.do(at_work.blobs.list, "job")] == ["job/a/1"]
+        at_work.proxy.faults.append(Fault(kind, method="GET", path="delimiter"))
+        assert await at_work.do(at_work.blobs.folders, "job") == ["a"]
+        assert [r.fault for r in at_work.proxy.requests if r.fault] == [kind, kind]
+
+
 # Whole files
 
 
