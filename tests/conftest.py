@@ -10,6 +10,9 @@ that there is:
 Otherwise the tests are skipped with the reason. Where `java` and `mvn` are on the PATH they are never skipped: a broker that
 does not come up is then an error of each test, so that no run passes because its broker was broken.
 
+Files of tests are real ones, but where there is enough memory they are kept in it, unless `TMPDIR` says otherwise. No test
+ends the machine, so none can tell; those that crash processes by the hundred would wait for the disk most of the time.
+
 The object store is the testing kit's, one for each test process. It needs Go once, to be built; where there is no Go the tests
 are skipped.
 """
@@ -23,6 +26,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +37,24 @@ from hypothesis import HealthCheck, settings
 from tidegate.engine.checkpoint.store_options import StoreSettings
 from tidegate.engine.testing.s3_server import LocalS3, gateway_is_built
 from tidegate.engine.testing.servers import ServerUnavailableError
+
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 << 30
+
+
+def _memory_available() -> int:
+    """Bytes that files in memory may take here."""
+    try:
+        facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return min(shutil.disk_usage(_MEMORY).free, int(facts["MemAvailable"].split()[0]) << 10)
+    except (OSError, KeyError):
+        return 0
+
+
+if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK) and _memory_available() >= _ENOUGH_BYTES:
+    # Inherited by all that tests start.
+    os.environ["TMPDIR"] = str(_MEMORY)
+    tempfile.tempdir = None
 
 # Examples are derived from the test itself, so a failure on one machine is a failure on every machine. Two
 # cores shared by parallel test processes say nothing about a single example's time: no deadline.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -65,9 +66,11 @@ def test_a_registry_ends_with_the_process_that_started_it():
 @pytest.mark.slow
 @needs_java
 def test_a_taken_port_is_said_so():
-    """With the end of the registry's log."""
-    with LocalSchemaRegistry() as local:
-        port = int(local.url.split(":")[2].split("/")[0])
+    """Before anything is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
         with pytest.raises(ServerUnavailableError, match=f"port {port} "):
             LocalSchemaRegistry(port=port).__enter__()
 

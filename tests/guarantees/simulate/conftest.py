@@ -108,8 +108,8 @@ def _source(topology: Topology, *splits: list[Reading], name: str = "readings") 
 
 def _build(kind: str) -> Topology:
     topology = Topology(f"simulated-{kind}")
-    if kind == "late":
-        stream = _source(topology, _readings(4, "ab", 60, late=8))
+    if kind in ("late", "mostly-late"):
+        stream = _source(topology, _readings(4, "ab", 60, late=8 if kind == "late" else 20))
         late = _windowed(stream, windows.tumbling("100ms"), "150ms")
         late.map(_flat, name="flat").sink("out", memory.sink())
         late.side_output("late").map(lambda r: (r.key, r.at, r.value), name="behind").sink("late", memory.sink())

@@ -20,6 +20,7 @@ from tidegate.engine.runtime.chain import Chain
 from tidegate.engine.runtime.elements import Barrier, Watermark
 from tidegate.engine.runtime.outputs import ChannelOutput
 from tidegate.engine.runtime.source_subtask import SourceSubtask, SplitProgress
+from tidegate.engine.runtime.watermarks import lowest
 from tidegate.engine.state.timers import TimerService
 from tidegate.engine.testing.simulate import SimulationError, simulate
 
@@ -148,6 +149,8 @@ def _watermark_behind_the_barrier(patch: Patch) -> None:
     async def not_at_the_start(self: Any, arrived: float) -> None:
         if vars(self).setdefault("told", not any(p.records for p in self.splits.values())):
             await tell(self, arrived)
+        else:
+            self.merged = lowest((p.watermark.watermark_ms, p.idle) for p in self.splits.values() if not p.ended)
         self.told = True
 
     patch.setattr(ChannelOutput, "flush", held_until_next)
@@ -196,10 +199,10 @@ PLANTS: dict[Callable[[Patch], None], str] = {
     _timer_lost_at_restore: "timers",
     _committables_not_replayed: "stateless",
     _shared_file_deleted_too_early: "sessions",
-    _watermark_behind_the_barrier: "late",
+    _watermark_behind_the_barrier: "mostly-late",
     _zombie_commit: "stateless",
     _barrier_before_the_snapshot: "running",
-    _key_groups_lost_in_a_rescale: "running",
+    _key_groups_lost_in_a_rescale: "windows",
 }
 
 
