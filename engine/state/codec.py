@@ -7,7 +7,7 @@ a Struct stored under `Any` would come back as a dict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -85,6 +85,13 @@ class ValueCodec:
                 f"{self.where} holds a value that is not of its declared type {self.schema}: {error}; "
                 "store only values of that type"
             ) from error
+
+    def decode_many(self, data: Sequence[bytes]) -> list[Any]:
+        """The values that were encoded, in order; as `decode`, without a Python step per value."""
+        try:
+            return list(map(self._decode, data))
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            return [self.decode(one) for one in data]
 
 
 EXPIRING = "expiring"

@@ -14,16 +14,16 @@ While nothing was dropped and nothing restored the table is complete: what is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
-from .sizing import QUEUE, SLOT_BYTES, EntrySize
+from .lineup import Lineup
+from .sizing import SLOT_BYTES, EntrySize
 
 _SAMPLE = 8
 _WORTH_IT = 4
@@ -50,8 +50,7 @@ class RocksKeyedTable:
         self._frozen_stored: set[Any] = set()
         self._frozen_removed: set[Any] = set()
         self._frozen_at_ms = 0
-        self._queue: list[Any] = []  # the first keys of `frozen`, and how many of them have had their turn
-        self._turn = 0
+        self._lineup = Lineup[Any]()
         self._measured = 0
         self._thawed: list[tuple[bytes, bytes]] = []
         self._portion: dict[Any, Any] = {}
@@ -136,25 +135,36 @@ class RocksKeyedTable:
         """Read what is not in memory of these keys, all at once; `load` and `get` find it there."""
         if self._complete:
             return
+        live, clean = self.live, self._clean
         try:
-            missing: set[Any] = set(keys)
-            # One after the other: with several at once, or with views, the other side would be walked through.
-            for known in (self.live, self._clean, self._frozen, self._removed, self._frozen_removed):
-                missing = missing.difference(known)
+            # In order of the records, for from here on it is the order of what is written and dropped.
+            missing = list(dict.fromkeys([key for key in keys if key not in live]))
+            if clean:
+                again = [key for key in missing if key in clean]
+                if again:
+                    missing = [key for key in missing if key not in clean]
+                    if self.layout.changed_by_records:
+                        live.update(zip(again, map(clean.pop, again), strict=True))
+                        self._stored.update(again)
+            for known in (self._frozen, self._removed, self._frozen_removed):
+                if known:
+                    missing = [key for key in missing if key not in known]
             if len(missing) < _WORTH_IT:
                 return
-            wanted = sorted(zip(self._raw_keys(missing), missing, strict=True), key=itemgetter(0))
+            raw_keys = self._raw_keys(missing)
         except (StateError, TypeError):
             # The record whose key cannot be one is found when its turn comes, and named.
             return
-        found = self.column.get_many([raw for raw, _ in wanted])
-        decode, clean = self._decode, self._clean
-        absent = self._absent = set()
-        for (_, key), data in zip(wanted, found, strict=True):
-            if data is None:
-                absent.add(key)
-            else:
-                clean[key] = decode(data)
+        found = self.column.get_many(raw_keys)
+        self._absent = {key for key, data in zip(missing, found, strict=True) if data is None}
+        if self._absent:
+            missing = [key for key in missing if key not in self._absent]
+        values = self.layout.values.decode_many([data for data in found if data is not None])
+        if self.layout.changed_by_records:
+            live.update(zip(missing, values, strict=True))
+            self._stored.update(missing)
+        else:
+            clean.update(zip(missing, values, strict=True))
 
     def _fetch(self, key: Any) -> Any:
         if self._complete:
@@ -224,28 +234,19 @@ class RocksKeyedTable:
 
     def add_frozen(self, batch: Any, limit: int) -> int:
         """Put about `limit` of what was frozen into a write batch, removals first. Returns how many."""
-        handle, delete, put = self.column.handle, batch.delete, batch.put
         removed = self._frozen_removed
         self._portion_removed = [removed.pop() for _ in range(min(limit, len(removed)))]
         gone = self._portion_removed
         portion: dict[Any, Any] = {}
         if self._frozen and len(gone) < limit:
             frozen = self._frozen
-            if self._turn >= len(self._queue):
-                self._queue, self._turn = list(islice(frozen, QUEUE)), 0
-            stop = self._turn + limit - len(gone)
-            portion = {key: frozen[key] for key in self._queue[self._turn : stop] if key in frozen}
-            self._turn = stop
+            portion = {key: frozen[key] for key in self._lineup.take(frozen, limit - len(gone)) if key in frozen}
         kept = portion
         if self.layout.expiring:
             now_ms = self._frozen_at_ms
             kept = {key: value for key, value in portion.items() if value[0] > now_ms}
             gone = [*gone, *[key for key in portion if key not in kept and key in self._frozen_stored]]
-        for raw in self._raw_keys(gone):
-            delete(raw, handle)
-        values = self.layout.values.encode_many(kept.values())
-        for raw, value in zip(self._raw_keys(kept), values, strict=True):
-            put(raw, value, handle)
+        values = self._put(batch, gone, kept)
         self._portion = portion
         if kept:
             self._measured += len(kept)
@@ -264,7 +265,7 @@ class RocksKeyedTable:
         self._clean.update(portion)
         self._portion, self._portion_removed = {}, []
         if not frozen:
-            self._queue = []
+            self._lineup.clear()
             self._frozen_stored = set()
 
     def unfreeze(self) -> None:
@@ -276,7 +277,7 @@ class RocksKeyedTable:
         self._removed.update(self._frozen_removed, self._portion_removed)
         self._frozen_removed = set()
         self._portion, self._portion_removed = {}, []
-        self._queue = []
+        self._lineup.clear()
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
@@ -285,12 +286,7 @@ class RocksKeyedTable:
         if self.layout.expiring:
             self._forget_expired(now_ms)
         oldest = dict(islice(self.live.items(), limit))
-        handle, delete, put = self.column.handle, batch.delete, batch.put
-        for key in self._raw_keys(self._removed):
-            delete(key, handle)
-        values = self.layout.values.encode_many(oldest.values())
-        for key, value in zip(self._raw_keys(oldest), values, strict=True):
-            put(key, value, handle)
+        values = self._put(batch, self._removed, oldest)
         self._size.measure(oldest.items(), values)
         self._batched = len(oldest)
 
@@ -330,11 +326,21 @@ class RocksKeyedTable:
         for key in [key for key, (expires_ms, _) in self.live.items() if expires_ms <= now_ms]:
             self.remove(key)
 
+    def _put(self, batch: Any, removed: Collection[Any], entries: dict[Any, Any]) -> list[bytes]:
+        """Put removals and then entries into a write batch; the encoded values."""
+        batch.set_default_column_family(self.column.handle)
+        for raw in self._raw_keys(removed):
+            batch.delete(raw)
+        values = self.layout.values.encode_many(entries.values())
+        for _ in map(batch.put, self._raw_keys(entries), values):
+            pass
+        return values
+
     def _raw(self, key: Any) -> bytes:
         encoded = self._keys.encode(key)
         return self._prefixes[crc32(encoded) % len(self._prefixes)] + encoded
 
-    def _raw_keys(self, keys: Sequence[Any] | set[Any] | dict[Any, Any]) -> list[bytes]:
+    def _raw_keys(self, keys: Collection[Any]) -> list[bytes]:
         prefixes = self._prefixes
         count = len(prefixes)
         return [prefixes[crc32(key) % count] + key for key in self._keys.encode_many(keys)]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ...operators.state import (
     KeyedTable,
+    KeyedTableState,
     LocalList,
     MapTable,
     StateDescriptor,
@@ -41,6 +42,7 @@ class StateLayout:
         map_keys: the codec of the map keys; None for other kinds.
         ttl_ms: the time to live; None without one.
         upgrade: the user's function for values of an older version.
+        changed_by_records: whether every record changes the value of its key.
     """
 
     schema: StateSchema
@@ -49,6 +51,7 @@ class StateLayout:
     map_keys: KeyCodec | None
     ttl_ms: int | None
     upgrade: Callable[[int, Any], Any] | None
+    changed_by_records: bool
 
     @property
     def expiring(self) -> bool:
@@ -171,7 +174,8 @@ class BoundTables:
         else:
             texts += [schema_text(descriptor.schema_types[-1]), EXPIRING]
         schema = StateSchema(descriptor.name, kind, descriptor.version, tuple(texts))
-        layout = StateLayout(schema, values, self._keys, map_keys, ttl_ms, descriptor.upgrade)
+        changed = isinstance(descriptor, KeyedTableState)
+        layout = StateLayout(schema, values, self._keys, map_keys, ttl_ms, descriptor.upgrade, changed)
         self.layouts[descriptor.name] = layout
         if kind == "keyed":
             return self._maker.keyed(layout)

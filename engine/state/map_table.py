@@ -20,7 +20,8 @@ from zlib import crc32
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
-from .sizing import QUEUE, SLOT_BYTES, TABLE_BYTES, EntrySize
+from .lineup import NestedLineup
+from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
 
 _SAMPLE = 8
 _GONE = object()
@@ -49,10 +50,7 @@ class RocksMapTable:
         self._frozen: dict[Any, dict[Any, Any]] = {}
         self._frozen_cleared: set[Any] = set()
         self._frozen_at_ms = 0
-        self._queue: list[Any] = []  # the first keys of `_frozen`, and how many of them have had their turn
-        self._turn = 0
-        self._map_keys_queue: list[Any] = []  # the same of a map that is too large for one turn
-        self._map_keys_turn = 0
+        self._lineup = NestedLineup[Any, Any]()
         self._measured = 0
         self._thawed: list[tuple[bytes, bytes | None, bytes]] = []  # key, value; or without value the end of a range
         self._portions: list[tuple[Any, dict[Any, Any]]] = []
@@ -235,7 +233,8 @@ class RocksMapTable:
         self._portion_cleared = [cleared.pop() for _ in range(min(limit, len(cleared)))]
         self._add_clearings(batch, self._portion_cleared)
         count = len(self._portion_cleared)
-        self._portions = self._next_portions(limit - count)
+        # Copies: what has expired is marked in them, and an entry that is asked for leaves `_frozen`.
+        self._portions = [(key, dict(entries)) for key, entries in self._lineup.take(self._frozen, limit - count)]
         for _, entries in self._portions:
             count += len(entries) or 1
             if self.layout.expiring:
@@ -245,29 +244,6 @@ class RocksMapTable:
             self._measured += len(written)
             self._measure(written, len(written) / self._measured)
         return count
-
-    def _next_portions(self, limit: int) -> list[tuple[Any, dict[Any, Any]]]:
-        portions: list[tuple[Any, dict[Any, Any]]] = []
-        if self._turn >= len(self._queue):
-            self._queue, self._turn = list(islice(self._frozen, QUEUE)), 0
-        while limit > 0 and self._turn < len(self._queue):
-            key = self._queue[self._turn]
-            entries = self._frozen.get(key, _NOTHING)
-            if len(entries) <= limit:
-                self._turn += 1
-                self._map_keys_queue, self._map_keys_turn = [], 0
-                portion = dict(entries)
-            else:
-                if self._map_keys_turn >= len(self._map_keys_queue):
-                    self._map_keys_queue, self._map_keys_turn = list(islice(entries, QUEUE)), 0
-                stop = self._map_keys_turn + limit
-                keys = self._map_keys_queue[self._map_keys_turn : stop]
-                self._map_keys_turn = stop
-                portion = {map_key: entries[map_key] for map_key in keys if map_key in entries}
-                limit = 0
-            portions.append((key, portion))
-            limit -= len(portion) or 1
-        return portions
 
     def wrote_frozen(self) -> None:
         """The batch is in the database: its entries are clean now."""
@@ -281,7 +257,7 @@ class RocksMapTable:
             self._make_clean(key, entries)
         self._portions, self._portion_cleared = [], []
         if not self._frozen:
-            self._queue = []
+            self._lineup.clear()
             if self._complete:
                 self._whole.clear()
 
@@ -295,7 +271,7 @@ class RocksMapTable:
         self._cleared.update(self._frozen_cleared, self._portion_cleared)
         self._frozen, self._frozen_cleared = {}, set()
         self._portions, self._portion_cleared = [], []
-        self._queue, self._map_keys_queue = [], []
+        self._lineup.clear()
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:

@@ -14,9 +14,6 @@ SLOT_BYTES = 104
 """What an entry costs in a dict besides its key and value, at a usual fill."""
 TABLE_BYTES = 232
 """What a small dict costs in itself."""
-QUEUE = 16_384
-"""So many entries are lined up at a time to be written. Taking them from the front of a dict one by one would walk over
-all that went before, each time; lining up all of them would take long."""
 _SAMPLED_ITEMS = 16
 _FREE = frozenset({type(None), bool})
 

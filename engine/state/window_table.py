@@ -23,7 +23,8 @@ from zlib import crc32
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
-from .sizing import QUEUE, SLOT_BYTES, TABLE_BYTES, EntrySize
+from .lineup import NestedLineup
+from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
 
 _SAMPLE = 8
 _SIGN = 1 << 63
@@ -68,10 +69,7 @@ class RocksWindowTable:
         self._frozen_removed: dict[int, set[Any]] = {}
         self._frozen_dropped: dict[int, list[Any] | None] = {}
         self._at_barrier: tuple[set[int], set[int]] = (set(), set())  # the stored and doubtful ones of the snapshot
-        self._queue: list[int] = []  # the first namespaces of `frozen`, and how many of them have had their turn
-        self._turn = 0
-        self._keys_queue: list[Any] = []  # the same of the keys of a namespace that has too many for one turn
-        self._keys_turn = 0
+        self._lineup = NestedLineup[int, Any]()
         self._measured = 0
         self._thawed: list[
             tuple[bytes, bytes | None, bytes | None]
@@ -369,36 +367,12 @@ class RocksWindowTable:
             self._portion_removed[namespace] = removed
             count += len(removed) or 1
         self._add_deletes(batch, self._portion_dropped, self._portion_removed)
-        self._portions = self._next_portions(limit - count)
+        self._portions = self._lineup.take(self._frozen, limit - count)
         values = self._add_puts(batch)
         if values:
             self._measured += len(values)
             self._measure(values, len(values) / self._measured)
         return count + len(self._portions) + len(values)
-
-    def _next_portions(self, limit: int) -> list[tuple[int, dict[Any, Any]]]:
-        portions: list[tuple[int, dict[Any, Any]]] = []
-        if self._turn >= len(self._queue):
-            self._queue, self._turn = list(islice(self._frozen, QUEUE)), 0
-        queue, frozen = self._queue, self._frozen
-        while limit > 0 and self._turn < len(queue):
-            namespace = queue[self._turn]
-            entries = frozen.get(namespace, {})
-            if len(entries) <= limit:
-                self._turn += 1
-                self._keys_queue, self._keys_turn = [], 0
-                portion = entries
-            else:
-                if self._keys_turn >= len(self._keys_queue):
-                    self._keys_queue, self._keys_turn = list(islice(entries, QUEUE)), 0
-                stop = self._keys_turn + limit
-                keys = self._keys_queue[self._keys_turn : stop]
-                self._keys_turn = stop
-                portion = {key: entries[key] for key in keys if key in entries}
-                limit = 0
-            portions.append((namespace, portion))
-            limit -= len(portion) or 1
-        return portions
 
     def wrote_frozen(self) -> None:
         """The batch is in the database: its entries are clean now."""
@@ -421,7 +395,7 @@ class RocksWindowTable:
         self._portions = []
         self._portion_dropped, self._portion_removed = {}, {}
         if not self._frozen:
-            self._queue = []
+            self._lineup.clear()
 
     def unfreeze(self) -> None:
         """The snapshot has failed: what was not written is changed still."""
@@ -438,7 +412,7 @@ class RocksWindowTable:
         self._frozen, self._frozen_dropped, self._frozen_removed = {}, {}, {}
         self._portions = []
         self._portion_dropped, self._portion_removed = {}, {}
-        self._queue, self._keys_queue = [], []
+        self._lineup.clear()
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
