@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from tidegate.engine.state import DictBackend
-from tidegate.engine.testing.state_suite import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster
 from tidegate.operators.state import ListState, MapState, ReducingState, StateDescriptor, ValueState
 
 

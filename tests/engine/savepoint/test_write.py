@@ -17,8 +17,8 @@ from tidegate.engine.errors import StateError
 from tidegate.engine.savepoint.write import write_portable
 from tidegate.engine.state import DictBackend, RocksDBBackend, SnapshotFiles, StateBackend
 from tidegate.engine.testing import Pause, ScriptedSource
+from tidegate.engine.testing.state_cases import EVERYTHING, KEYED, LOCAL
 from tidegate.engine.testing.state_cluster import MAX_PARALLELISM, StateCluster
-from tidegate.engine.testing.state_suite import EVERYTHING, KEYED, LOCAL
 from tidegate.operators import agg
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "savepoint-format.md"

@@ -9,8 +9,8 @@ import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.state.keyed_table import RocksKeyedTable
+from tidegate.engine.testing.state_cases import KEYED
 from tidegate.engine.testing.state_cluster import StateCluster
-from tidegate.engine.testing.state_suite import KEYED
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
 

@@ -9,8 +9,8 @@ import pytest
 from tidegate.engine.errors import StateError, StateTypeError
 from tidegate.engine.state import DictBackend
 from tidegate.engine.state.layout import declared_layouts
+from tidegate.engine.testing.state_cases import EVERYTHING
 from tidegate.engine.testing.state_cluster import StateCluster
-from tidegate.engine.testing.state_suite import EVERYTHING
 from tidegate.operators.state import MapState, StateDescriptor, ValueState
 
 

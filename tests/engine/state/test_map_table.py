@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.state import RocksDBBackend
+from tidegate.engine.testing.state_cases import MAP
 from tidegate.engine.testing.state_cluster import StateCluster
-from tidegate.engine.testing.state_suite import MAP
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.state import RocksDBBackend, StateBackend, finish_at_once
+from tidegate.engine.testing.state_cases import KEYED, LOCAL, MAP, WINDOWS
 from tidegate.engine.testing.state_cluster import StateCluster
-from tidegate.engine.testing.state_suite import KEYED, LOCAL, MAP, WINDOWS, StateBackendSuite
+from tidegate.engine.testing.state_suite import StateBackendSuite
 from tidegate.operators.state import KeyedTableState, StateDescriptor
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.state.window_table import RocksWindowTable, namespace_of, raw_namespace
+from tidegate.engine.testing.state_cases import WINDOWS
 from tidegate.engine.testing.state_cluster import StateCluster, finished
-from tidegate.engine.testing.state_suite import WINDOWS
 from tidegate.operators.time import MAX_WATERMARK, MIN_WATERMARK
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
