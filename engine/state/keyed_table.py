@@ -26,7 +26,6 @@ from .lineup import Lineup
 from .sizing import SLOT_BYTES, EntrySize
 
 _SAMPLE = 8
-_WORTH_IT = 4
 
 
 class RocksKeyedTable:
@@ -57,7 +56,7 @@ class RocksKeyedTable:
         self._portion_removed: list[Any] = []
         self._absent: set[Any] = set()  # keys that were looked for in the database since it was last written to
         self._complete = True
-        self._batched = 0
+        self._batched: list[Any] = []
         self._keys = layout.keys
         self._decode = layout.values.decode
         self._prefixes = [group.to_bytes(2, "big") for group in range(max_parallelism)]
@@ -149,7 +148,7 @@ class RocksKeyedTable:
             for known in (self._frozen, self._removed, self._frozen_removed):
                 if known:
                     missing = [key for key in missing if key not in known]
-            if len(missing) < _WORTH_IT:
+            if not missing:
                 return
             raw_keys = self._raw_keys(missing)
         except (StateError, TypeError):
@@ -288,14 +287,14 @@ class RocksKeyedTable:
         oldest = dict(islice(self.live.items(), limit))
         values = self._put(batch, self._removed, oldest)
         self._size.measure(oldest.items(), values)
-        self._batched = len(oldest)
+        self._batched = list(oldest)
 
     def wrote_oldest(self) -> None:
         """That batch is in the database: drop its entries from memory."""
-        written = list(islice(self.live, self._batched))
-        self._stored.difference_update(written)
-        for key in written:
+        self._stored.difference_update(self._batched)
+        for key in self._batched:
             del self.live[key]
+        self._batched = []
         self._removed = set()
         self._absent = set()
         self._complete = False

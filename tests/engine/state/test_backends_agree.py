@@ -54,6 +54,7 @@ operations = st.one_of(
     st.tuples(st.sampled_from(["map_get", "map_remove"]), keys, keys),
     st.tuples(st.sampled_from(["timer_set", "timer_remove"]), keys, namespaces),
     st.tuples(st.just("timers_due"), namespaces),
+    st.tuples(st.just("prefetch"), st.lists(keys, max_size=4)),
     st.tuples(st.just("relieve")),
     st.tuples(st.just("relieve")),
     st.tuples(st.just("advance"), small),
@@ -77,6 +78,10 @@ class Program:
 
     def run(self, name: str, *arguments: Any) -> Any:
         return getattr(self, name)(*arguments)
+
+    def prefetch(self, keys: list[int]) -> None:
+        for store in self.cluster.stores:
+            store.prefetch([key for key in keys if self.cluster.store(key) is store])
 
     def touch(self, key: int, n: int) -> Any:
         table = self.cluster.bind(TOTALS, key)

@@ -11,6 +11,7 @@ from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.state.keyed_table import RocksKeyedTable
 from tidegate.engine.testing.state_cases import KEYED
 from tidegate.engine.testing.state_cluster import StateCluster
+from tidegate.operators.state import ValueState
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
 
@@ -104,3 +105,51 @@ def test_a_value_that_cannot_be_stored_leaves_the_table_as_it_was(cluster: State
     table.remove("bad")
     cluster.restore(cluster.snapshot(), 1)
     assert dict(_table(cluster).items()) == {"good": [1]}
+
+
+def test_what_a_batch_will_change_is_read_into_live(cluster: StateCluster) -> None:
+    """Inner loops find the entries there, as they find those that were never evicted: from the database and from memory."""
+    table = _table(cluster)
+    for key in range(4):
+        table.put(key, [key])
+    cluster.relieve()
+    table.put(4, [4])
+    cluster.snapshot()
+    assert table.live == {}
+    cluster.store(0).prefetch([0, 1, 4, 0, 99])
+    assert table.live == {0: [0], 1: [1], 4: [4]}
+    table.live[0].append(10)
+    table.remove(1)
+    cluster.relieve()
+    assert [table.get(key) for key in range(5)] == [[0, 10], None, [2], [3], [4]]
+
+
+def test_what_a_batch_may_only_read_is_not_changed_by_reading_it(tmp_path: Path) -> None:
+    """Of a value that user code gets and does not set, the next snapshot writes nothing."""
+    state: ValueState[int] = ValueState("v", int)
+    cluster = StateCluster(BACKEND, tmp_path, [state], memory_budget_bytes=1)
+    for key in range(4):
+        cluster.bind(state, key).set(key)
+    cluster.relieve()
+    first = cluster.snapshot()
+    cluster.store(0).prefetch(range(4))
+    assert [cluster.bind(state, key).get() for key in range(4)] == [0, 1, 2, 3]
+    again = cluster.snapshot()
+    assert [_tables(folder) for _, folder in again] == [_tables(folder) for _, folder in first]
+    cluster.close()
+
+
+def test_a_key_that_is_nowhere_is_looked_for_once(cluster: StateCluster) -> None:
+    """A batch of new keys asks the database about all of them together, and not again for each."""
+    table = _table(cluster)
+    table.put(0, [0])
+    cluster.relieve()
+    cluster.store(0).prefetch([1, 2, 3])
+    asked: list[bytes] = []
+    table.column.get = asked.append  # type: ignore[assignment,method-assign]  # notes what is asked
+    assert [table.load(key) for key in (1, 2, 3)] == [None, None, None]
+    assert asked == []
+
+
+def _tables(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix == ".sst"}
