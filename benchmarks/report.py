@@ -34,6 +34,8 @@ _SHOWN: Final = (
     "files_mb_per_s",
     "raw_mb_per_s",
     "share_of_raw",
+    "kept_mb_per_s",
+    "share_of_kept",
     "median_s",
     "checkpoint_s",
     "from_start_s",

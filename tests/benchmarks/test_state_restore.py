@@ -23,6 +23,7 @@ def test_each_way_restores_the_whole_state(s3: LocalS3, s3_url: str, tmp_path: P
         assert figures["state_mb"] == pytest.approx(built["state_mb"], rel=0.01)
         assert 0 < figures["files_s"] < figures["from_start_s"]
     assert figures["share_of_raw"] > 0
+    assert figures["share_of_kept"] > 0
 
 
 @pytest.mark.slow
