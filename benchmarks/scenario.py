@@ -188,6 +188,7 @@ USUAL: Final = (
     "beyond-memory-uniform",
     "beyond-memory-zipf",
     "startup",
+    "mttr",
 )
 """What runs when nothing is named, in this order."""
 

@@ -19,7 +19,16 @@ LOGGER: Final = logging.getLogger("tidegate")
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Told about what happens to a job: a name such as `checkpoint_completed`, and facts."""
 
-_WARNINGS: Final = frozenset({"checkpoint_failed", "checkpoint_passed_over", "commit_retried", "job_restarting"})
+_WARNINGS: Final = frozenset(
+    {
+        "checkpoint_failed",
+        "checkpoint_passed_over",
+        "commit_retried",
+        "job_restarting",
+        "worker_restarting",
+        "worker_given_up",
+    }
+)
 
 
 class LogfmtFormatter(logging.Formatter):

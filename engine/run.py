@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from .control import local_directory, serve_control
 from .job import Job, JobStatus, OnEvent
 from .logs import json_events, logged_events
 from .metrics.observe import observe
+from .supervised import Supervised
 from .topology import Topology
 
 _FRESH_OBJECTS = 50_000
@@ -45,7 +47,8 @@ def run(
 ) -> JobStatus:
     """Run a topology until it ends; how it ended. Owns the process meanwhile: to run inside a program, use `start`.
 
-    The first SIGINT or SIGTERM drains the job and ends it with a last checkpoint; the second cancels it.
+    The first SIGINT or SIGTERM drains the job and ends it with a last checkpoint; the second cancels it. Under systemd
+    (`Type=notify`) or `supervise`, whoever watches is told when the job runs, and given signs of life.
 
     Args:
         topology: what to run.
@@ -71,7 +74,9 @@ def run_job(job: Job, live: bool | None, json: bool, out: TextIO) -> JobStatus:
 
 async def _own_the_process(job: Job, *, live: bool, json: bool, stream: TextIO) -> JobStatus:
     config = job.config
+    watched = Supervised.of(os.environ)
     async with contextlib.AsyncExitStack() as stack:
+        tell = await stack.enter_async_context(watched.signs_of_life(job.clock, job.request_stop))
         if config.metrics_port is not None:
             from .metrics.prometheus import serve_metrics
 
@@ -83,6 +88,11 @@ async def _own_the_process(job: Job, *, live: bool, json: bool, stream: TextIO) 
         await stack.enter_async_context(job)
         directory = None if config.checkpoints is None else local_directory(config.checkpoints)
         await job.began.wait()
+        if not job.status.over:
+            if watched.gone_at is not None:
+                job.measures.restarts = watched.restarts - 1
+                job.measures.recovered((job.clock.monotonic() - watched.gone_at) * 1000)
+            tell("READY=1")
         if directory is not None and not job.status.over:
             await stack.enter_async_context(serve_control(job, directory / job.name, job.clock))
         async with asyncio.TaskGroup() as group:
@@ -100,6 +110,7 @@ async def _own_the_process(job: Job, *, live: bool, json: bool, stream: TextIO) 
                 await job.over.wait()
             finally:
                 watching.cancel()
+        tell("STOPPING=1")
         status = await job.wait()
     if status is JobStatus.CANCELLED and signals:
         raise Interrupted(signals[-1])
