@@ -25,7 +25,6 @@ from .job import Job, JobStatus, start
 from .live_state import LiveMaps, LiveValues, LiveWindows
 from .replay import ReplayOf, replay, start_replay
 from .run import Interrupted, run
-from .stream import KeyedStream, Stream, WindowedStream
 from .supervisor import supervise
 from .topology import Topology
 

@@ -113,6 +113,7 @@ class Job:
         self._raised = False
         self._stop: tuple[str | None] | None = None
         self._cancelled = False
+        self._lives = False
         self._budget = RecordBudget(config.stop_after_records, self.request_stop)
         self._store = store
         self._random = random or Random(f"{self.name}/{os.getpid()}")
@@ -253,7 +254,8 @@ class Job:
         self._end_now()
 
     def _end_now(self) -> None:
-        if self._task is not None and not self.over.is_set():
+        # An asyncio task that is cancelled before its first step never takes it: then `_live` looks for itself.
+        if self._task is not None and self._lives and not self.over.is_set():
             self._task.cancel()
 
     def event(self, name: str, facts: dict[str, Any]) -> None:
@@ -262,7 +264,10 @@ class Job:
             self._on_event(name, facts)
 
     async def _live(self) -> None:
+        self._lives = True
         try:
+            if self._stop is not None or self._cancelled:
+                raise asyncio.CancelledError
             await self._attempts()
         except asyncio.CancelledError:
             self.status = JobStatus.CANCELLED if self._cancelled else JobStatus.STOPPED

@@ -93,15 +93,20 @@ class Supervised:
                     return False
                 return True
 
+            failure: Exception | None = None
             async with asyncio.TaskGroup() as group:
                 beating = None
                 if self.interval_s is not None:
                     beating = group.create_task(self._beat(self.interval_s, tell, clock, abandoned))
                 try:
                     yield tell
+                except Exception as error:
+                    failure = error  # as it is, and not in the group of this task group
                 finally:
                     if beating is not None:
                         beating.cancel()
+            if failure is not None:
+                raise failure
 
     async def _beat(
         self, interval_s: float, tell: Callable[[str], bool], clock: Clock, abandoned: Callable[[], None]

@@ -301,3 +301,14 @@ async def test_memory_is_all_a_job_needs(checkpoints, tmp_path):
         await job.wait()
     assert sink.values == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == (["counting"] if checkpoints else [])
+
+
+@pytest.mark.parametrize(("end", "status"), [("stop", JobStatus.STOPPED), ("cancel", JobStatus.CANCELLED)])
+async def test_a_job_that_is_ended_before_its_first_step_ends(end, status):
+    """Whoever waits for it is told, and nothing has been read."""
+    sink = memory.sink()
+    topology = Topology("early")
+    topology.source("numbers", memory.source([1])).sink("out", sink)
+    async with start(topology) as job:
+        await getattr(job, end)()
+    assert (job.status, sink.values) == (status, [])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tidegate.connectors import memory
-from tidegate.engine import ConfigError, JobStatus, RunConfig, Topology, run
+from tidegate.engine import ConfigError, JobStatus, OperatorError, RunConfig, Topology, run
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.supervised import SUPERVISED, Supervised
 
@@ -134,7 +134,7 @@ def test_a_watchdog_time_that_is_none_is_refused():
 
 
 def test_a_job_that_is_abandoned_drains(tmp_path, monkeypatch):
-    """It commits what it has read and ends."""
+    """It ends in order, and at once if it has not begun."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     monkeypatch.setenv(SUPERVISED, f"{os.getppid()} 0")
     sink = memory.sink()
@@ -144,3 +144,13 @@ def test_a_job_that_is_abandoned_drains(tmp_path, monkeypatch):
     assert run(topology, config, stream=io.StringIO()) is JobStatus.STOPPED
     assert sink.values == [*range(len(sink.values))]
     assert len(sink.values) < 100_000
+
+
+def test_a_job_that_fails_under_a_watcher_raises_what_it_raises_without_one(watcher, monkeypatch):
+    """The exit code depends on it."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(watcher.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    topology = Topology("failing")
+    topology.source("numbers", memory.source([0])).map(lambda n: 1 // n, name="divide").sink("out", memory.sink())
+    with pytest.raises(OperatorError, match="'divide' failed"):
+        run(topology, stream=io.StringIO())
