@@ -104,14 +104,12 @@ class LocalS3:
 
     def __enter__(self) -> LocalS3:
         try:
-            gateway = gateway_program()
             self._port = self._port or free_ports(1)[0]
             (self._folder / "access-key").write_text(self.access_key)
             (self._folder / "secret-key").write_text(self.secret_key)
             self.objects.mkdir(parents=True)
             (self._folder / "attributes").mkdir()
-            self._process = self._start(gateway)
-            self._process.wait_until(self._serves, self._timeout_s, 0.02)
+            self.start()
         except BaseException:
             self.close()
             raise
@@ -124,10 +122,26 @@ class LocalS3:
 
     def close(self) -> None:
         """End it and remove all objects. Does nothing the second time."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does. Its objects and its port stay. Does nothing when it does not run."""
         if self._process is not None:
             self._process.close()
             self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start one that was killed, with its objects and on its port. Returns when it serves.
+
+        Raises:
+            ValueError: it runs.
+            ServerUnavailableError: it does not come up; with the end of its log.
+        """
+        if self._process is not None:
+            raise ValueError("the store runs already")
+        self._process = self._start(gateway_program())
+        self._process.wait_until(self._serves, self._timeout_s, 0.02)
 
     def _start(self, gateway: Path) -> ServerProcess:
         assert self._port is not None
