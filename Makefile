@@ -51,6 +51,12 @@ crash: $(VENV)/.dev object-store  ## the long crash suites: kill -9 at random in
 simulate: $(VENV)/.dev  ## 10,000 seeded histories of crashes, delays and failures in virtual time
 	$(BIN)/python -m pytest -s -m long tests/guarantees/simulate
 
+MINUTES ?= 10
+SEED ?=
+.PHONY: chaos
+chaos: $(VENV)/.dev object-store  ## jobs while processes, storage, broker, network, disk and clock fail; MINUTES=60 is the soak
+	$(BIN)/python tests/chaos/both.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 bench: $(VENV)/.dev  ## measure on this machine, against the hand-written loop in the same run
 	$(BIN)/tidegate bench
 
@@ -59,4 +65,4 @@ format: $(VENV)/.dev  ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .types build demo-out bench-data *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .types build demo-out chaos-out bench-data *.egg-info .pytest_cache .mypy_cache .ruff_cache
