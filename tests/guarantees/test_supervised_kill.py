@@ -20,7 +20,7 @@ from tidegate.connectors import files, formats, generator
 from tidegate.engine import Topology
 
 topology = Topology("counted")
-numbers = topology.source("numbers", generator.records(lambda i: i, count={count}, type=int), rate_limit=2_000)
+numbers = topology.source("numbers", generator.records(lambda i: i, count={count}, type=int), rate_limit=1_500)
 numbers.key_by(lambda n: n % 7).reduce(lambda a, b: a + b, name="sum").sink("out", files.lines("out", formats.json()))
 """
 PATIENCE_S = 60
@@ -83,17 +83,17 @@ def _expected(count: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_twice_and_stopped_once_counts_everything_once(tmp_path):
+def test_a_worker_that_is_killed_and_one_that_is_stopped_count_everything_once(tmp_path):
     """The supervisor starts it again each time, and ends with it."""
-    with _supervised(tmp_path, "--supervise-timeout", "1s", count=4_000) as job:
+    with _supervised(tmp_path, "--supervise-timeout", "1s", count=3_000) as job:
         job.until("checkpoint_completed")
-        for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP):
+        for number in (signal.SIGKILL, signal.SIGSTOP):
             os.kill(job.worker, number)
             told = job.until("worker_restarting")
             assert (number.name in told["reason"]) is (number != signal.SIGSTOP), told
             assert job.until("job_running")["restored_from"] >= 1
         assert job.ends() == 0
-    assert _sums(tmp_path) == _expected(4_000)
+    assert _sums(tmp_path) == _expected(3_000)
 
 
 @pytest.mark.slow

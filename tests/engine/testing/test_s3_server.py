@@ -38,6 +38,11 @@ def test_it_has_what_checkpoints_need(s3: LocalS3) -> None:
     assert bytes(store.get_range("kit/one", start=2, end=5)) == b"234"
     assert [found["path"] for page in store.list("kit") for found in page] == ["kit/one"]
     assert (s3.objects / "kit" / "one").read_bytes() == b"0123456789"
+    store.put("kit/big", bytes(11 << 20), use_multipart=True)
+    assert store.head("kit/big")["size"] == 11 << 20
+    store.delete("kit/one")
+    with pytest.raises(FileNotFoundError):
+        store.get("kit/one")
 
 
 def test_a_store_that_was_killed_is_started_with_its_objects() -> None:
@@ -51,11 +56,6 @@ def test_a_store_that_was_killed_is_started_with_its_objects() -> None:
         assert (s3.address, bytes(store_of(s3).get("kit/kept").bytes())) == (address, b"here")
         with pytest.raises(ValueError, match="runs already"):
             s3.start()
-    store.put("kit/big", bytes(11 << 20), use_multipart=True)
-    assert store.head("kit/big")["size"] == 11 << 20
-    store.delete("kit/one")
-    with pytest.raises(FileNotFoundError):
-        store.get("kit/one")
 
 
 LEFT_BEHIND = """
