@@ -55,9 +55,20 @@ class Cluster:
         return self._client is not None and self._loop is asyncio.get_running_loop()
 
     @property
+    def _open_client(self) -> Any:
+        """The client. Whoever borrows a connection may find it closed behind any wait.
+
+        Raises:
+            SinkError: it is closed.
+        """
+        if self._client is None:
+            raise SinkError("the connection to Kafka is closed")
+        return self._client
+
+    @property
     def brokers(self) -> list[int]:
         """The ids of the brokers that are known."""
-        return [broker.nodeId for broker in self._client.cluster.brokers()]
+        return [broker.nodeId for broker in self._open_client.cluster.brokers()]
 
     async def open(self) -> None:
         """Connect, waiting for a cluster that is away.
@@ -83,11 +94,10 @@ class Cluster:
             UnansweredError: no answer came.
             SinkError: the broker is too old for the request.
         """
-        if self._client is None:
-            raise SinkError("the connection to Kafka is closed")
+        client = self._open_client
         group = ConnectionGroup.COORDINATION if coordination else ConnectionGroup.DEFAULT
         try:
-            return await self._client.send(broker, request, group=group)
+            return await client.send(broker, request, group=group)
         except errors.IncompatibleBrokerVersion as error:
             raise self._too_old(error) from error
         except UNANSWERED as error:
@@ -109,17 +119,15 @@ class Cluster:
         """
         found = self._coordinators.get(transactional_id)
         if found is None:
-            if self._client is None:
-                raise SinkError("the connection to Kafka is closed")
             try:
-                found = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+                found = await self._open_client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
             except (TimeoutError, errors.KafkaError, OSError) as error:
                 if getattr(error, "errno", None) == wire.TRANSACTIONAL_ID_DENIED:
                     raise denied_id(transactional_id) from error
                 raise UnansweredError(
                     f"no coordinator for {transactional_id}: {error or type(error).__name__}"
                 ) from error
-            if self._client.cluster.broker_metadata(found) is None:
+            if self._open_client.cluster.broker_metadata(found) is None:
                 await self.refresh()
             self._coordinators[transactional_id] = found
         return found
@@ -175,7 +183,7 @@ class Cluster:
     def _leader(self, topic: str, partition: int) -> int:
         found = self.leader(topic, partition)
         if found is None:
-            self._client.add_topic(topic)  # so that a refresh asks for it
+            self._open_client.add_topic(topic)  # so that a refresh asks for it
             raise UnansweredError(f"{topic} has no leader for partition {partition}")
         return found
 
@@ -183,12 +191,12 @@ class Cluster:
 
     def leader(self, topic: str, partition: int) -> int | None:
         """The broker that a partition's records are sent to; None when there is none now."""
-        found = self._client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        found = self._open_client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return None if found is None or found < 0 else int(found)
 
     def known_partitions(self, topic: str) -> int | None:
         """How many partitions a topic has by what is known now, without asking."""
-        found = self._client.cluster.partitions_for_topic(topic)
+        found = self._open_client.cluster.partitions_for_topic(topic)
         return len(found) if found else None
 
     async def refresh(self) -> None:
@@ -210,10 +218,10 @@ class Cluster:
         for _ in range(_TOPIC_TRIES):
             found = self.known_partitions(topic)
             if found is not None:
-                self._client.add_topic(topic)
+                self._open_client.add_topic(topic)
                 return found
             if await self.exists(topic):
-                self._client.add_topic(topic)
+                self._open_client.add_topic(topic)
                 await self.refresh()
                 continue
             await self._sleep(pause)
@@ -262,7 +270,7 @@ class Cluster:
         return code
 
     def _controller_first(self) -> list[int]:
-        controller = self._client.cluster.controller
+        controller = self._open_client.cluster.controller
         first = [] if controller is None else [controller.nodeId]
         return first + [broker for broker in self.brokers if broker not in first]
 

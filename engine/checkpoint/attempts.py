@@ -25,6 +25,7 @@ class AttemptRecord(msgspec.Struct, frozen=True):
             when manifests get lost, and their loss is noticed.
         info: what the starter says about itself (`host`, `pid`…); JSON values only.
         token: tells this start from any other that writes the same about itself.
+        process: tells the starts of one process from those of others, which take the job over.
         began_from: the checkpoint that it restored, 0 for none; None while that is not decided.
         began_from_attempt: the attempt that wrote that checkpoint.
     """
@@ -34,6 +35,7 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     last_checkpoint_id: int
     info: dict[str, Any] = {}
     token: str = ""
+    process: str = ""
     began_from: int | None = None
     began_from_attempt: int = 0
 
@@ -55,6 +57,7 @@ class Attempts:
     def __init__(self, blobs: Blobs, job: str) -> None:
         self._blobs = blobs
         self._job = job
+        self._process = secrets.token_hex(8)
         self._final: dict[int, AttemptRecord] = {}
 
     def claim(self, now_ms: int, last_checkpoint_id: int, info: dict[str, Any], *, above: int = 0) -> AttemptRecord:
@@ -70,7 +73,7 @@ class Attempts:
         attempt, token = above, secrets.token_hex(8)
         while True:
             attempt = max([*self._numbers(), attempt]) + 1
-            record = AttemptRecord(attempt, now_ms, last_checkpoint_id, info, token)
+            record = AttemptRecord(attempt, now_ms, last_checkpoint_id, info, token, self._process)
             try:
                 self._blobs.put(self._path(attempt), msgspec.json.encode(record) + b"\n", create=True)
             except BlobExistsError:
@@ -104,6 +107,13 @@ class Attempts:
         numbers = sorted(self._numbers())[-ATTEMPTS_KEPT:]
         known = [self._final[attempt] for attempt in numbers if attempt in self._final]
         return known, [attempt for attempt in numbers if attempt not in self._final]
+
+    def taken_over(self, after: int) -> AttemptRecord | None:
+        """The newest start when it is after `after` and another process's; None when it is not, or cannot be read."""
+        newest = self.newest()
+        if newest is None or newest.attempt <= after or not newest.token or newest.process == self._process:
+            return None
+        return newest
 
     def clear(self) -> None:
         """Delete all records but the newest few."""

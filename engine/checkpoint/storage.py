@@ -113,7 +113,13 @@ class CheckpointStorage:
 
     async def claim_attempt(self, info: dict[str, Any] | None = None) -> AttemptRecord:
         """Register a new start of the job under the next number. From now on older attempts write no
-        manifest."""
+        manifest.
+
+        Raises:
+            FencedError: this is a restart, and another process has started the job meanwhile. A process that was stopped for a
+                while may fail for many reasons when it wakes; it must not throw out the one that took its place.
+            CheckpointError: the storage refuses.
+        """
         seen = await self._seen_by_starts()
         self._claimed = await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {}, seen)
         self._starts = None
@@ -338,6 +344,13 @@ class CheckpointStorage:
         return begun
 
     def _claim_attempt(self, now_ms: int, info: dict[str, Any], seen: int) -> AttemptRecord:
+        if self._claimed is not None:
+            newest = self._attempts.taken_over(self._claimed.attempt)
+            if newest is not None:
+                raise FencedError(
+                    f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
+                    f"{self._claimed.attempt} is not started again; let this process end"
+                )
         last, attempt = self._highest(seen)
         return self._attempts.claim(now_ms, last, info, above=attempt)
 

@@ -14,7 +14,7 @@ from tidegate.engine import FencedError, JobStatus, RunConfig, Topology, restart
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.executor import InlineExecutor
-from tidegate.engine.testing import BARRIER, Pause, ScriptedSource, run_script
+from tidegate.engine.testing import BARRIER, CRASH, Pause, ScriptedSource, run_script
 
 APP = """
 from tidegate.connectors import files, formats
@@ -75,6 +75,30 @@ async def test_an_attempt_that_was_taken_over_can_complete_no_checkpoint(tmp_pat
     assert "job_restarting" not in events
     storage = CheckpointStorage(tmp_path, "fenced", InlineExecutor(), SystemClock())
     assert [info.checkpoint_id for info in await storage.list()] == [1]
+
+
+async def test_a_process_that_was_taken_over_does_not_start_its_job_again(tmp_path):
+    """It wakes and fails for some other reason: its restart must not throw out the newer process."""
+    source = ScriptedSource([1, BARRIER, 2, CRASH, 3])
+    events: list[str] = []
+
+    def on_event(name: str, facts: dict[str, object]) -> None:
+        events.append(name)
+        if name == "checkpoint_completed" and facts["checkpoint_id"] == 1:
+            attempts = tmp_path / "fenced" / "attempts"
+            newest = json.loads((attempts / "000001.json").read_bytes())
+            others = {**newest, "attempt": 2, "process": "another", "info": {"host": "elsewhere"}}
+            (attempts / "000002.json").write_text(json.dumps(others))
+
+    config = RunConfig(
+        checkpoints=tmp_path, checkpoint_interval="1h", state_backend="dict", restart=restart.fixed_delay(5, "0ms")
+    )
+    with pytest.raises(
+        FencedError, match=r"attempt 2 \(host elsewhere\) .* has taken over .* attempt 1 is not started again"
+    ):
+        await run_script(_topology(source), source, config, on_event=on_event)
+    assert events.count("job_restarting") == 1
+    assert sorted(path.name for path in (tmp_path / "fenced" / "attempts").iterdir()) == ["000001.json", "000002.json"]
 
 
 def _start(folder: Path) -> subprocess.Popen[str]:
