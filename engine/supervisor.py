@@ -33,6 +33,7 @@ _FAILED: Final = 1
 _REFUSED: Final = 2
 _FINAL: Final = frozenset({0, 3, 128 + signal.SIGINT, 128 + signal.SIGTERM})
 _PR_SET_PDEATHSIG: Final = 1
+_LONGEST_PLACE: Final = 60
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -144,7 +145,11 @@ class _Ears:
         self._clock = clock
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind(str(path))
+        try:
+            self._socket.bind(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         asyncio.get_running_loop().add_reader(self._socket, self._listen)
 
     def _listen(self) -> None:
@@ -206,7 +211,9 @@ class _Supervisor:
                     return 0  # nothing runs that could be drained
 
     async def _run_worker(self, restarts: int, gone_at: float | None) -> WorkerEnd:
-        with tempfile.TemporaryDirectory(prefix="tidegate-supervisor-") as folder:
+        # The path of a socket is short: at most 104 bytes on some systems.
+        place = None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_PLACE else "/tmp"
+        with tempfile.TemporaryDirectory(prefix="tidegate-supervisor-", dir=place) as folder:
             path = Path(folder, "notify")
             ears = _Ears(path, self._clock)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -178,11 +179,20 @@ def test_a_timeout_that_is_none_is_refused(timeout):
         supervise(["true"], timeout=timeout)
 
 
-def test_nothing_is_left_of_the_sockets(tmp_path, monkeypatch):
+def test_nothing_is_left_of_the_sockets(monkeypatch):
     """They go with each worker."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    supervise(["sh", "-c", "exit 9"], restart=_again(2), on_event=Told())
-    assert list(Path(tmp_path).iterdir()) == []
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        supervise(["sh", "-c", "exit 9"], restart=_again(2), on_event=Told())
+        assert list(Path(folder).iterdir()) == []
+
+
+def test_a_temporary_folder_may_have_a_long_name(tmp_path, monkeypatch):
+    """Longer than the path of a socket may be."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    assert supervise(_python('tell(b"READY=1")'), on_event=Told()) == 0
 
 
 @pytest.mark.parametrize(
