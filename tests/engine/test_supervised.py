@@ -6,6 +6,8 @@ import asyncio
 import io
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,12 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(tmp_path: Path) -> Any:
-    """A socket that is listened on."""
-    listening = Watcher(tmp_path)
-    with listening.socket:
-        yield listening
+def watcher() -> Iterator[Watcher]:
+    """A socket that is listened on, in a folder whose name is short enough for one."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        listening = Watcher(Path(folder))
+        with listening.socket:
+            yield listening
 
 
 def test_without_a_watcher_nothing_is_told():
