@@ -18,7 +18,17 @@ from dataclasses import dataclass, field, replace
 from math import nan, sqrt
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .collecting_parts import buckets_part, counts_part, list_part, registers_part, set_part, top_part
+from .collecting_parts import (
+    buckets_part,
+    counts_part,
+    list_part,
+    ranked_part,
+    registers_part,
+    sampled_part,
+    set_part,
+    top_part,
+)
+from .fields import reader
 from .parts import Part, count_part, edge_part, extreme_part, moments_part, reduce_part, sum_part, user_part
 from .sketches import exact_quantile, hll_estimate, quantile_estimate
 from .sketches import most_common as _most_common
@@ -303,6 +313,47 @@ def top_k(f: Field[In, V], k: int, *, type: Any = None) -> Aggregate[In, list[V]
         "$0[::-1]",
         _list_of(type),
         typed=_retyped(type, lambda known: top_k(f, k, type=known)),
+    )
+
+
+def top_n(n: int, by: Field[In, Any], *, smallest: bool = False, type: Any = None) -> Aggregate[In, list[In]]:
+    """The `n` records that rank highest by a field or function, the highest first, or with `smallest` those that rank
+    lowest, the lowest first; of equal ranks those that came first. NaN ranks above every number; a record whose rank
+    is None is left out.
+
+    Raises:
+        ValueError: `n` is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"top_n keeps at least 1 record, not {n}")
+    return Aggregate(
+        "top_n",
+        None,
+        (ranked_part(reader(by), n, type, smallest=smallest),),
+        lambda best: best.copy(),
+        "$0.copy()",
+        _list_of(type),
+        typed=_retyped(type, lambda known: top_n(n, by, smallest=smallest, type=known)),
+    )
+
+
+def sample(f: Field[In, V], n: int, *, type: Any = None) -> Aggregate[In, list[V]]:
+    """`n` values picked at random, each with the same chance: those whose hash, of value and timestamp, comes first.
+    So a replay picks the same, and equal values of one time stand and fall together.
+
+    Raises:
+        ValueError: `n` is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"sample picks at least 1 value, not {n}")
+    return Aggregate(
+        "sample",
+        f,
+        (sampled_part(type, n),),
+        lambda entries: [value for _, value in entries],
+        "[value for _, value in $0]",
+        _list_of(type),
+        typed=_retyped(type, lambda known: sample(f, n, type=known)),
     )
 
 

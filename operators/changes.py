@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -45,3 +45,26 @@ class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
         (True, False)
         """
         return self.kind is ChangeKind.INSERT or self.kind is ChangeKind.UPDATE_AFTER
+
+
+def row_type_of(record_type: Any) -> Any:
+    """The type of the rows where records are changes: `int` of `Change[int]`, Any of `Change`; None where records are
+    not known to be changes.
+
+    >>> row_type_of(Change[int]), row_type_of(int)
+    (<class 'int'>, None)
+    """
+    if record_type is Change:
+        return Any
+    return get_args(record_type)[0] if get_origin(record_type) is Change else None
+
+
+def differences(before: Any, after: Any) -> list[Change[Any]]:
+    """The changes that lead from one row to another; None is no row."""
+    if before is None:
+        return [] if after is None else [Change(ChangeKind.INSERT, after)]
+    if after is None:
+        return [Change(ChangeKind.DELETE, before)]
+    if before == after:
+        return []
+    return [Change(ChangeKind.UPDATE_BEFORE, before), Change(ChangeKind.UPDATE_AFTER, after)]

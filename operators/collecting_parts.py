@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from typing import Any
 
 from .parts import Part, Slot, storable
+from .sample import sample_hash
 from .sketches import hll_add, hll_merge, nan_last, quantile_add, quantile_merge
 
 
@@ -159,6 +161,94 @@ def top_part(type_: Any, k: int) -> Part:
         functions={"storable": storable, "insert_top": insert_top},
         options=(type_, k),
     )
+
+
+def ranked_part(rank: Callable[[Any], Any], n: int, type_: Any, *, smallest: bool) -> Part:
+    """The `n` values of the highest rank, the highest first; of equal ranks those that came first."""
+
+    def add(slots: list[Any], value: Any, timestamp_ms: int) -> None:
+        if type_ is None and not slots[0]:
+            storable(value)
+        insert_ranked(slots[0], value, rank, n, smallest)
+
+    def merge(slots: list[Any], other: list[Any]) -> None:
+        for value in other[0]:
+            insert_ranked(slots[0], value, rank, n, smallest)
+
+    check = ("if not $0:", "    storable($x)") if type_ is None else ()
+    return Part(
+        kind="ranked",
+        slots=(Slot("ranked", list[Any] if type_ is None else list[type_], "[]", "$0.copy()"),),
+        empty=lambda: [[]],
+        add=add,
+        merge=merge,
+        add_code=(*check, f"insert_ranked($0, $x, $p_rank, {n}, {smallest})"),
+        merge_code=("for new in $o0:", f"    insert_ranked($0, new, $p_rank, {n}, {smallest})"),
+        functions={"storable": storable, "insert_ranked": insert_ranked, "$p_rank": rank},
+        options=(rank, n, type_, smallest),
+    )
+
+
+def sampled_part(type_: Any, n: int) -> Part:
+    """The `n` values that a hash of value and timestamp puts first, each with its hash, in that order: a sample that
+    is the same however the records come and are put together."""
+
+    def add(slots: list[Any], value: Any, timestamp_ms: int) -> None:
+        if type_ is None and not slots[0]:
+            storable(value)
+        insert_sampled(slots[0], (sample_hash((timestamp_ms, value)), value), n)
+
+    def merge(slots: list[Any], other: list[Any]) -> None:
+        for entry in other[0]:
+            insert_sampled(slots[0], entry, n)
+
+    check = ("if not $0:", "    storable($x)") if type_ is None else ()
+    entries = list[tuple[int, Any]] if type_ is None else list[tuple[int, type_]]
+    return Part(
+        kind="sampled",
+        slots=(Slot("sampled", entries, "[]", "$0.copy()"),),
+        empty=lambda: [[]],
+        add=add,
+        merge=merge,
+        add_code=(*check, f"insert_sampled($0, (sample_hash(($t, $x)), $x), {n})"),
+        merge_code=("for new in $o0:", f"    insert_sampled($0, new, {n})"),
+        functions={"storable": storable, "insert_sampled": insert_sampled, "sample_hash": sample_hash},
+        options=(type_, n),
+    )
+
+
+def insert_ranked(best: list[Any], value: Any, rank: Callable[[Any], Any], n: int, smallest: bool) -> bool:
+    """Keep a value among the `n` of the highest rank, the highest first, if it is one of them. A value without a
+    rank (None) is none. Returns whether it is kept."""
+    own = rank(value)
+    if own is None:
+        return False
+    own = nan_last(own)
+    place = len(best)
+    if smallest:
+        while place and nan_last(rank(best[place - 1])) > own:
+            place -= 1
+    else:
+        while place and nan_last(rank(best[place - 1])) < own:
+            place -= 1
+    if place == n:
+        return False
+    best.insert(place, value)
+    if len(best) > n:
+        del best[n]
+    return True
+
+
+def insert_sampled(first: list[tuple[int, Any]], entry: tuple[int, Any], n: int) -> None:
+    """Keep an entry among the `n` with the smallest hashes, ascending, if it is one of them."""
+    if len(first) < n or entry[0] < first[-1][0]:
+        insort(first, entry, key=_hash_of)
+        if len(first) > n:
+            del first[-1]
+
+
+def _hash_of(entry: tuple[int, Any]) -> int:
+    return entry[0]
 
 
 def count_value(counts: dict[Any, int], value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .agg import Aggregate
 from .batch import Batch
+from .changes import Change
 from .codegen import Code, Variants
 from .layout import Layout
 from .operator import Operator, OperatorContext
@@ -97,6 +98,11 @@ class KeyedAggregate(Operator[Any, Any]):
     def process(self, batch: Batch[Any]) -> Batch[Any] | None:
         values, timestamps, keys = batch.values, batch.timestamps, batch.keys
         assert keys is not None
+        if isinstance(values[0], Change):
+            raise TypeError(
+                "aggregate got changes where it was told nothing of them, and would count what they take back: say the "
+                "type of the records, with a return annotation such as Change[Row] on the function that makes them"
+            )
         self._code = self._codes.of(values)
         coming = iter(values)
         results: list[Any] = []

@@ -170,6 +170,18 @@ def _hints(record_type: Any) -> dict[str, Any]:
         return {}
 
 
+def typed_by_record(aggregate: Aggregate[Any, Any], record_type: Any) -> Aggregate[Any, Any]:
+    """The aggregate with the type of its values, as far as the type of the records says it."""
+    return _typed(aggregate, record_type, _hints(record_type))
+
+
+def value_type(aggregate: Aggregate[Any, Any], record_type: Any) -> Any:
+    """The type of what an aggregate takes in, as far as the type of the records says it; None where it does not."""
+    if aggregate.field is None:
+        return record_type
+    return _hints(record_type).get(aggregate.field) if isinstance(aggregate.field, str) else None
+
+
 def _typed(aggregate: Aggregate[Any, Any], record_type: Any, hints: Mapping[str, Any]) -> Aggregate[Any, Any]:
     """The aggregate with the type of its values, where the records' type says it and the user did not."""
     if aggregate.typed is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 K_co = TypeVar("K_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
 class KeyResult(Protocol[K_co]):
@@ -22,3 +23,10 @@ class WindowResult(KeyResult[K_co], Protocol[K_co]):
     def start_ms(self) -> int: ...
     @property
     def end_ms(self) -> int: ...
+
+
+class OverResult(KeyResult[K_co], Protocol[K_co, T_co]):
+    """The aggregates of a moving window, and the record that they stand at."""
+
+    @property
+    def value(self) -> T_co: ...

@@ -190,6 +190,25 @@ class WindowTableState(StoredState[V]):
 
 
 @dataclass(frozen=True)
+class MapTableState(StoredState[V]):
+    """Declares a `MapTable`: entries under a key and a map key, for the engine's own operators.
+
+    Args:
+        name, type, version, upgrade: see `StoredState`; `type` is the type of one value.
+        key_type: the type of the map keys.
+    """
+
+    key_type: Any = Any
+
+    @property
+    def schema_types(self) -> tuple[Any, ...]:
+        return (self.key_type, self.type)
+
+    def bind(self, tables: Tables) -> MapTable:
+        return tables.mapped(self, self.key_type, self.type)
+
+
+@dataclass(frozen=True)
 class LocalListState(StoredState[V]):
     """Declares a `LocalList`: state of the subtask, such as calls in flight."""
 

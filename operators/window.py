@@ -228,14 +228,18 @@ class WindowOperator(WindowAggregation):
 
     # ------------------------------------------------------------------- firing
 
+    def _start(self, end: int) -> int:
+        """Where the window that ends at `end` starts."""
+        return end - self.assigner.size_ms
+
     def _fire(self, end: int, entries: Entries) -> None:
         if entries:
-            start = end - self.assigner.size_ms
+            start = self._start(end)
             self._out.add(self._code["results"](entries, start, end), list(entries), Window(start, end))
 
     def _fire_key(self, end: int, key: Any) -> None:
         """Fire a window for one key, from the panes of the key."""
-        start, pane_ms = end - self.assigner.size_ms, self.assigner.pane_ms
+        start, pane_ms = self._start(end), self.assigner.pane_ms
         found = [self._panes.get(pane, key) for pane in range(start + pane_ms, end + 1, pane_ms)]
         parts = [acc for acc in found if acc is not None]
         if parts:

@@ -13,12 +13,12 @@ from .state import KeyedTable, KeyedTableState, StateDescriptor
 from .watermark_mark import WatermarkMark
 from .window_aggregation import MakeResults, WindowAggregation, checked_lateness
 from .window_output import PENDING, WindowOutput, trigger_lines
-from .windows import SessionWindows, Trigger, Window, on_watermark
+from .windows import SessionWindows, Trigger, Window, gap_ms, on_watermark
 
 _NO_TIMER = 1 << 62
 
 _LOOP = """\
-def run(values, timestamps, keys, live, place, fire, schedule):
+def run(values, timestamps, keys, live, place, fire, schedule, reach_of):
     get = live.get
     for t, key, value in zip(timestamps, keys, values):
         sessions = get(key)
@@ -26,8 +26,7 @@ def run(values, timestamps, keys, live, place, fire, schedule):
             acc = sessions[-1]
             last = acc._last
             if acc._start <= t < last + @GAP@ and acc._open:
-                if t > last:
-                    acc._last = t
+                @reach
                 @update
                 @trigger
                 continue
@@ -35,23 +34,26 @@ def run(values, timestamps, keys, live, place, fire, schedule):
         @placed
 """
 
+_PLAIN_REACH = ["if t > last:", "    acc._last = t"]
+_OWN_REACH = ["reach = reach_of(t, value)", "if reach > last:", "    acc._last = reach"]
+
 
 class SessionOperator(WindowAggregation):
     """Aggregates per key and session.
 
-    A session is `[first timestamp, last timestamp + gap)`; a record within it, or less than the gap before
-    it, joins it, and a record that closes the gap between two joins them into one. A record exactly `gap`
-    after the last starts anew. A session fires when the watermark reaches its end - 1. Until the watermark
-    reaches that and `allowed_lateness_ms` a record that joins it fires it again: at once where its end stays
-    behind the watermark, else when the watermark comes there. A record whose session would end too early even
-    for that is `late`.
+    A session is `[first timestamp, last timestamp + gap)`, and where each record has a gap of its own it ends with the
+    last of them. A record within it, or less than the gap before it, joins it, and a record that closes the gap between
+    two joins them into one. A record exactly `gap` after the last starts anew. A session fires when the watermark reaches
+    its end - 1. Until the watermark reaches that and `allowed_lateness_ms` a record that joins it fires it again: at once
+    where its end stays behind the watermark, else when the watermark comes there. A record whose session would end too
+    early even for that is `late`.
 
     A record that continues its key's newest session costs one lookup and one update; another one a walk over
     the key's sessions. State: per key the sessions that are open or may still take late records, and one
     timer for each, which is moved only when it comes and the session has grown.
 
     Args:
-        assigner: `windows.session(gap)`.
+        assigner: `windows.session(gap)`, the gap a duration or a function of the record.
         aggregates: name → aggregate.
         allowed_lateness_ms: how long a session that has fired still takes records, in milliseconds of event
             time.
@@ -94,6 +96,7 @@ class SessionOperator(WindowAggregation):
             },
             template=_LOOP.replace("@GAP@", str(assigner.gap_ms)),
             lines={
+                "reach": _PLAIN_REACH if assigner.gap_of is None else _OWN_REACH,
                 "trigger": fires,
                 "placed": ["if acc is not None:", *[f"    {line}" for line in fires]] if fires else [],
             },
@@ -130,7 +133,9 @@ class SessionOperator(WindowAggregation):
         self._size = len(values)
         self._late_indices: list[int] = []
         try:
-            self._code["run"](coming, timestamps, keys, self._sessions.live, self._place, self._fire, self._schedule)
+            self._code["run"](
+                coming, timestamps, keys, self._sessions.live, self._place, self._fire, self._schedule, self._reach
+            )
         except Exception as error:
             raise self._context.record_error(error, batch, self._index()) from error
         if self._late_indices:
@@ -165,13 +170,14 @@ class SessionOperator(WindowAggregation):
     def _place(self, timestamp_ms: int, key: Any, value: Any) -> Any:
         """Take a record into the sessions it touches, or into a new one. Returns the session for the early
         trigger; None when the record is late or the session has fired for it."""
-        gap_ms, watermark_ms = self.assigner.gap_ms, self._mark.watermark_ms
+        gap, watermark_ms = self.assigner.gap_ms, self._mark.watermark_ms
+        reach = self._reach(timestamp_ms, value)
         sessions = self._sessions.live.get(key)
         if sessions is None:
             sessions = self._sessions.load(key) or []
-        met = [a for a in sessions if a._start < timestamp_ms + gap_ms and timestamp_ms < a._last + gap_ms]
-        last = max([timestamp_ms, *[acc._last for acc in met]])
-        closes_ms = last + gap_ms - 1
+        met = [a for a in sessions if a._start < reach + gap and timestamp_ms < a._last + gap]
+        last = max([reach, *[acc._last for acc in met]])
+        closes_ms = last + gap - 1
         if closes_ms + self.allowed_lateness_ms <= watermark_ms:
             self._late_indices.append(self._index())
             return None
@@ -203,6 +209,12 @@ class SessionOperator(WindowAggregation):
         if self.trigger.final:
             self._fire(key, acc)
         return None
+
+    def _reach(self, timestamp_ms: int, value: Any) -> int:
+        """What `_last` of a session must not be less than: a record's timestamp, to which the gap is added, or where
+        each record has a gap of its own the end of that, to which nothing is."""
+        gap_of = self.assigner.gap_of
+        return timestamp_ms if gap_of is None else timestamp_ms + gap_ms(gap_of(value))
 
     def _passed(self, acc: Any, key: Any, timestamp_ms: int) -> bool:
         """Do what is due for a session at a time. Returns whether it is over and gone."""

@@ -9,11 +9,13 @@ from . import agg
 from .agg import Aggregate
 from .time import Duration, duration_ms
 from .window import WindowOperator
+from .window_count import SlidingCountOperator
+from .window_cumulative import CumulativeWindowOperator
 from .window_global import GlobalWindowOperator
 from .window_session import SessionOperator
-from .windows import Assigner, SessionWindows, TimeWindows, Trigger, Window
+from .windows import Assigner, CountWindows, CumulativeWindows, SessionWindows, TimeWindows, Trigger, Window
 
-AnyWindowOperator: TypeAlias = WindowOperator | SessionOperator | GlobalWindowOperator
+AnyWindowOperator: TypeAlias = WindowOperator | SessionOperator | GlobalWindowOperator | SlidingCountOperator
 
 
 def window_aggregate(
@@ -43,7 +45,8 @@ def window_aggregate(
     """
     lateness_ms = duration_ms(allowed_lateness)
     if isinstance(assigner, TimeWindows):
-        return WindowOperator(
+        operator = CumulativeWindowOperator if isinstance(assigner, CumulativeWindows) else WindowOperator
+        return operator(
             assigner,
             aggregates,
             allowed_lateness_ms=lateness_ms,
@@ -64,6 +67,10 @@ def window_aggregate(
         )
     if lateness_ms:
         raise ValueError(f"windows {assigner} never take a record as late: leave allowed_lateness out")
+    if isinstance(assigner, CountWindows) and assigner.every is not None:
+        return SlidingCountOperator(
+            assigner, aggregates, trigger=trigger, record_type=record_type, results=results, inline=inline
+        )
     return GlobalWindowOperator(
         assigner, aggregates, trigger=trigger, record_type=record_type, results=results, inline=inline
     )
@@ -124,6 +131,29 @@ def window_collect(
     return window_aggregate(
         assigner,
         {"values": agg.collect(None, limit, type=type)},
+        allowed_lateness=allowed_lateness,
+        trigger=trigger,
+        record_type=record_type,
+    )
+
+
+def window_top_n(
+    assigner: Assigner,
+    n: int,
+    by: str | Callable[[Any], Any],
+    *,
+    smallest: bool = False,
+    type: Any = None,
+    allowed_lateness: Duration = "0ms",
+    trigger: Trigger | None = None,
+    record_type: Any = None,
+) -> AnyWindowOperator:
+    """The operator that gives out the `n` records of a window that rank highest by a field or function, the highest
+    first, or with `smallest` the lowest; of equal ranks those that came first. No more than these are kept in state.
+    Results have `key`, `start_ms`, `end_ms` and `values`."""
+    return window_aggregate(
+        assigner,
+        {"values": agg.top_n(n, by, smallest=smallest, type=type)},
         allowed_lateness=allowed_lateness,
         trigger=trigger,
         record_type=record_type,

@@ -6,9 +6,11 @@ the window operators carry them out. Windows are half-open, `[start_ms, end_ms)`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -52,13 +54,32 @@ class TimeWindows:
 
 
 @dataclass(frozen=True)
-class SessionWindows:
-    """Windows that last as long as no gap of `gap_ms` opens between the records of a key."""
+class CumulativeWindows(TimeWindows):
+    """Windows that begin together and end one step apart: `size_ms` is the longest, `slide_ms` the step."""
 
-    gap_ms: int
+    @property
+    def pane_ms(self) -> int:
+        """The length of the pieces, called panes, of which every window is made."""
+        return self.slide_ms
 
     def __str__(self) -> str:
-        return f"session({format_ms(self.gap_ms)})"
+        return f"cumulative({format_ms(self.size_ms)} by {format_ms(self.slide_ms)})"
+
+
+@dataclass(frozen=True)
+class SessionWindows:
+    """Windows that last as long as no gap of `gap_ms` opens between the records of a key.
+
+    Attributes:
+        gap_ms: the gap; 0 where each record has its own.
+        gap_of: the gap after a record, where each has its own.
+    """
+
+    gap_ms: int
+    gap_of: Callable[[Any], Duration] | None = None
+
+    def __str__(self) -> str:
+        return f"session({format_ms(self.gap_ms)})" if self.gap_of is None else "session(gap of each record)"
 
 
 @dataclass(frozen=True)
@@ -76,13 +97,15 @@ class CountWindows:
     Attributes:
         n: how many records make a window.
         partial: whether windows that are not full fire at the end of the stream.
+        every: after how many records a window fires; equal to `n` for windows side by side.
     """
 
     n: int
     partial: bool = False
+    every: int | None = None
 
     def __str__(self) -> str:
-        return f"count({self.n})"
+        return f"count({self.n})" if self.every is None else f"count({self.n} every {self.every})"
 
 
 Assigner: TypeAlias = TimeWindows | SessionWindows | GlobalWindows | CountWindows
@@ -118,14 +141,44 @@ def sliding(size: Duration, slide: Duration, *, offset: Duration = "0ms") -> Tim
     return TimeWindows(size_ms, slide_ms, _offset_ms(offset, slide_ms))
 
 
-def session(gap: Duration) -> SessionWindows:
+def cumulative(max: Duration, step: Duration, *, offset: Duration = "0ms") -> CumulativeWindows:
+    """Windows that grow: `cumulative(max="1d", step="1h")` gives the day so far at every hour. Each begins where the
+    longest does; one ends after every `step`, and after `max` all begin anew.
+
+    Each fires for all keys that have records in it, also those without one in its last step. A record costs one update,
+    in the pane of its step.
+
+    Raises:
+        ValueError: a duration is wrong, `max` is not a multiple of `step`, or `offset` is not less than `max`.
+    """
+    max_ms = _positive_ms(max, "a cumulative window's longest size")
+    step_ms = _positive_ms(step, "a cumulative window's step")
+    if max_ms % step_ms:
+        raise ValueError(
+            f"windows up to {format_ms(max_ms)} cannot grow by {format_ms(step_ms)}: max must be a multiple"
+        )
+    return CumulativeWindows(max_ms, step_ms, _offset_ms(offset, max_ms))
+
+
+def session(gap: Duration | Callable[[Any], Duration]) -> SessionWindows:
     """Windows of activity: a session ends when a key is silent for `gap`. A record exactly `gap` after the
-    last starts anew.
+    last starts anew. With a function of the record each has a gap of its own: the session ends when the longest that a
+    record of it has opened is over.
 
     Raises:
         ValueError: `gap` is not a positive duration.
     """
-    return SessionWindows(_positive_ms(gap, "a session's gap"))
+    return SessionWindows(0, gap) if callable(gap) else SessionWindows(_positive_ms(gap, "a session's gap"))
+
+
+@lru_cache(maxsize=1024)
+def gap_ms(gap: Duration) -> int:
+    """The gap of a record, in milliseconds.
+
+    Raises:
+        ValueError: it is not a positive duration.
+    """
+    return _positive_ms(gap, "a session's gap")
 
 
 def global_() -> GlobalWindows:
@@ -133,14 +186,19 @@ def global_() -> GlobalWindows:
     return GlobalWindows()
 
 
-def count(n: int, *, partial: bool = False) -> CountWindows:
-    """Windows of `n` records per key; `partial=True` gives out those that are not full at the end of the
-    stream.
+def count(n: int, *, every: int | None = None, partial: bool = False) -> CountWindows:
+    """Windows of `n` records per key, side by side; with `every` one over the last `n` after every so many records.
+    `partial=True` also gives out those that are not full: with `every` those of the first records, and in both cases
+    what is left at the end of the stream.
 
     Raises:
-        ValueError: `n` is less than 1.
+        ValueError: `n` or `every` is less than 1, or `every` is more than `n`.
     """
-    return CountWindows(_positive_count(n), partial)
+    if every is None or every == n:
+        return CountWindows(_positive_count(n), partial)
+    if _positive_count(every) > _positive_count(n):
+        raise ValueError(f"windows of {n} records every {every} would leave gaps: every must not exceed n")
+    return CountWindows(n, partial, every)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ...connectors.sink import Sink
+from ...operators.changes import Change, row_type_of
 from ...operators.errors import DeadLetter, LastResort, OnError, Retry
 from ...operators.filter import Filter
 from ...operators.flat_map import FlatMap
@@ -17,8 +18,12 @@ from ...operators.map_async import MapAsync
 from ...operators.of_type import OfType
 from ...operators.operator import MultiInputOperator, Operator
 from ...operators.process import ProcessFunction, process_operator
+from ...operators.rate_limit import RateLimit
+from ...operators.sample import Sample
+from ...operators.sort import Sort
 from ...operators.split import Split
 from ...operators.time import Duration
+from ...operators.to_changes import InsertOnly, ToUpserts
 from ...operators.validate import Validate
 from ..errors import TopologyError
 from ..topology import Edge, Node, PartitionerKind, Topology
@@ -135,6 +140,51 @@ class Stream(Generic[T]):
     ) -> Stream[T]:
         """The records for which all rules hold, each rule counted by name: see `Validate`."""
         return self._then(Validate(rules, on_fail=on_fail), name, record_type=self.record_type)
+
+    # ---------------------------------------------------- the same records, fewer or later
+
+    def sample(
+        self,
+        fraction: float,
+        *,
+        by: str | Callable[[T], Any] | None = None,
+        seed: int = 0,
+        name: str | None = None,
+        on_error: OnError = "fail",
+    ) -> Stream[T]:
+        """A share of the records, the same in every run: see `Sample`."""
+        return self._then(Sample(fraction, by=by, seed=seed, on_error=on_error), name, record_type=self.record_type)
+
+    def sort(self, *, name: str | None = None, type: Any = None) -> Stream[T]:
+        """The same records in the order of event time, each when the watermark has reached it: see `Sort`."""
+        return self._then(Sort(type=type or self.record_type), name, record_type=self.record_type)
+
+    def rate_limit(self, records_per_second: float, *, name: str | None = None, input_type: Any = None) -> Stream[T]:
+        """The same records, no more than so many per second: see `RateLimit`.
+
+        Raises:
+            TopologyError: the type of the records is not known, so they cannot be stored: pass `input_type`.
+        """
+        input_type = input_type or self.record_type
+        name = name or self._topology.generate_name(RateLimit.kind)
+        if input_type is None:
+            raise TopologyError(
+                f"rate_limit {name!r} stores the records that it holds back and must know their type: pass input_type=, "
+                "or limit the source: topology.source(..., rate_limit=...)"
+            )
+        operator: RateLimit[T] = RateLimit(records_per_second, input_type=input_type, key_type=self._key_type or Any)
+        return self._then(operator, name, record_type=self.record_type)
+
+    # ------------------------------------------------------------------- update streams
+
+    def to_upserts(self: Stream[Change[U]], *, name: str | None = None) -> Stream[Change[U]]:
+        """The changes without rows as they were before an update: see `ToUpserts`."""
+        return self._then(ToUpserts(), name, record_type=self.record_type)
+
+    def insert_only(self: Stream[Change[U]], *, name: str | None = None, on_error: OnError = "fail") -> Stream[U]:
+        """The rows of an update stream that only ever inserts: see `InsertOnly`."""
+        row_type = row_type_of(self.record_type)
+        return self._then(InsertOnly(on_error=on_error), name, record_type=None if row_type is Any else row_type)
 
     # -------------------------------------------------------------- several streams
 

@@ -15,6 +15,7 @@ from ...operators.windowed import (
     window_fold,
     window_process,
     window_reduce,
+    window_top_n,
 )
 from ...operators.windows import Assigner, Trigger, Window
 
@@ -69,6 +70,14 @@ class WindowedStream(Generic[K, T]):
     ) -> KeyedStream[K, WindowResult[K]]:
         """The values of a window, as `values`."""
         return self._then(window_collect, name, limit=limit, type=type, record_type=self._stream.record_type)
+
+    def top_n(
+        self, n: int, by: str | Callable[[T], Any], *, smallest: bool = False, name: str | None = None, type: Any = None
+    ) -> KeyedStream[K, WindowResult[K]]:
+        """The `n` records of a window that rank highest, or with `smallest` lowest, as `values`; of equal ranks those that
+        came first."""
+        record_type = self._stream.record_type
+        return self._then(window_top_n, name, n, by, smallest=smallest, type=type, record_type=record_type)
 
     def process(
         self,
