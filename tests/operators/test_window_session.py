@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tidegate.engine.errors import OperatorError
 from tidegate.engine.testing import OperatorHarness
 from tidegate.operators import agg, windows
 from tidegate.operators.time import MIN_WATERMARK
@@ -161,3 +162,58 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         SessionOperator(windows.session("1s"), {"n": agg.count()}, trigger=windows.on_count(2, purging=True))
     with pytest.raises(ValueError, match="negative"):
         SessionOperator(windows.session("1s"), {"n": agg.count()}, allowed_lateness_ms=-1)
+
+
+def closing(steps: list[Step], gap_of: Any) -> list[Any]:
+    """The sessions in the end, each record with a gap of its own, by putting together what meets."""
+    sessions: list[tuple[str, int, int, list[int]]] = []
+    for timestamp, key, value in [record for step in steps if not isinstance(step, int) for record in step]:
+        own = (key, timestamp, timestamp + gap_of(value), [value])
+        met = [s for s in sessions if s[0] == key and s[1] < own[2] and own[1] < s[2]]
+        for session in met:
+            sessions.remove(session)
+        start, end = min(s[1] for s in [*met, own]), max(s[2] for s in [*met, own])
+        sessions.append((key, start, end, sorted(v for s in [*met, own] for v in s[3])))
+    return sorted(sessions)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(scripts(), st.sampled_from(["dict", "dict", "dict", "rocksdb"]))
+def test_sessions_whose_records_have_gaps_of_their_own_agree_with_the_oracle(steps: list[Step], backend: Any) -> None:
+    """Whatever the order and the batches, restored after every step; watermarks come after all records."""
+
+    def gap_of(value: int) -> int:
+        return value * 7 % 11 + 1
+
+    assigner = windows.session(lambda value: f"{gap_of(value)}ms")
+    batches = [step for step in steps if not isinstance(step, int)]
+    with OperatorHarness(SessionOperator(assigner, AGGREGATES), backend=backend, memory_budget_bytes=300) as h:
+        for batch in batches:
+            h.push([v for *_, v in batch], [t for t, *_ in batch], [k for _, k, _ in batch])
+        h.watermark(20).end()
+        assert h.side("late") == []
+        assert sorted((r.key, r.start_ms, r.end_ms, sorted(r.values)) for r in h.values) == closing(steps, gap_of)
+
+
+def test_a_session_ends_when_the_longest_gap_of_its_records_is_over() -> None:
+    """A later record with a short gap does not cut it; one that comes exactly at the end starts anew."""
+    assigner = windows.session(lambda gap: f"{gap}ms")
+    with OperatorHarness(SessionOperator(assigner, {"n": agg.count()})) as h:
+        h.push([20, 1, 5, 3], [0, 10, 20, 30], ["a"] * 4).watermark(18)
+        assert h.values == []
+        h.watermark(19)
+        assert [(r.start_ms, r.end_ms, r.n) for r in h.values] == [(0, 20, 2)]
+        h.end()
+        assert [(r.start_ms, r.end_ms) for r in h.values] == [(0, 20), (20, 25), (30, 33)]
+    assert str(assigner) == "session(gap of each record)"
+
+
+def test_a_gap_that_is_none_names_its_record() -> None:
+    """The message says what a gap must be."""
+    assigner = windows.session(lambda gap: gap)
+    with (
+        OperatorHarness(SessionOperator(assigner, {"n": agg.count()})) as h,
+        pytest.raises(OperatorError, match="longer"),
+    ):
+        h.push(["1s", "0s"], [0, 10], ["a", "a"])
