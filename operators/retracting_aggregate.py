@@ -27,7 +27,8 @@ class RetractingAggregate(Operator[Change[Any], Change[Any]]):
     origin of the change.
 
     Counts, sums, means and variances are exact: nothing of a retracted row is left, also of floats, which are rounded
-    once, in the result. `first` and `last` go by the order in which rows came. A retraction of a row that is not there
+    once, in the result. `first`, `last` and `collect` go by the order in which values came, and of equal
+    values the oldest is taken away. A retraction of a row that is not there
     is counted as `unmatched` and changes nothing, as far as the aggregates can tell: counts and sums cannot.
 
     A change costs one lookup, one update per aggregate and two results. State: one accumulator per key that has rows;

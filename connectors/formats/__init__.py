@@ -5,6 +5,7 @@
     formats.text()            a line is a record
     formats.msgpack(Flight)   MessagePack, framed by length in files
     formats.raw()             bytes as they are
+    formats.debezium(Flight)  changes of a database's rows, as JSON
     formats.arrow(Flight)     columns, for `files.arrow` and `files.parquet`
 
 Of a broker's payloads, with or without a schema registry:
@@ -19,6 +20,7 @@ A bad record never takes its neighbours with it.
 from .arrow_table import ArrowFormat, arrow
 from .avro import avro
 from .csv_lines import CsvFormat, csv
+from .debezium import DebeziumFormat, debezium
 from .format import Blocking, Decoded, Format, LineFormat, Part, RegisteredFormat, Undecodable, prepare
 from .json_lines import JsonFormat, json
 from .json_schema import json_schema
@@ -33,6 +35,7 @@ __all__ = [
     "ArrowFormat",
     "Blocking",
     "CsvFormat",
+    "DebeziumFormat",
     "Decoded",
     "Format",
     "JsonFormat",
@@ -50,6 +53,7 @@ __all__ = [
     "arrow",
     "avro",
     "csv",
+    "debezium",
     "json",
     "json_schema",
     "msgpack",

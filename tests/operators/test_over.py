@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.connectors import memory
 from tidegate.engine import JobStatus, RunConfig, Topology, restart
-from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.errors import OperatorError
+from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.testing import BARRIER, CRASH, OperatorHarness, ScriptedSource, run_script
 from tidegate.operators import Watermarks, agg
 from tidegate.operators.over import OverRows, OverTime
