@@ -156,6 +156,24 @@ class KeyedStream(Stream[T], Generic[K, T]):
 
     # ------------------------------------------------------------------------- update streams
 
+    @overload
+    def to_changes(
+        self: KeyedStream[K, Change[R]],
+        *,
+        deleted: Callable[[R], object] | None = ...,
+        name: str | None = ...,
+        type: Any = ...,
+        on_error: OnError = ...,
+    ) -> KeyedStream[K, Change[R]]: ...
+    @overload
+    def to_changes(
+        self,
+        *,
+        deleted: Callable[[T], object] | None = ...,
+        name: str | None = ...,
+        type: Any = ...,
+        on_error: OnError = ...,
+    ) -> KeyedStream[K, Change[T]]: ...
     def to_changes(
         self,
         *,
@@ -163,7 +181,7 @@ class KeyedStream(Stream[T], Generic[K, T]):
         name: str | None = None,
         type: Any = None,
         on_error: OnError = "fail",
-    ) -> KeyedStream[K, Change[Any]]:
+    ) -> KeyedStream[K, Any]:
         """An update stream of the newest record of each key, or of changes of which some are missing or doubled: see
         `ToChanges`."""
         row_type = row_type_of(self.record_type)

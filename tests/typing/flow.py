@@ -66,6 +66,26 @@ reveal_type(hourly.map(lambda w: w.start_ms))  # R: Stream[int]
 windowed.reduce(lambda a, b: b.delay)  # E: expected "Flight"
 keyed.window("1h")  # E: incompatible type "str"
 
+# some of the records, ranked, moving
+reveal_type(keyed.dedupe("1h"))  # R: KeyedStream[str, Flight]
+reveal_type(keyed.throttle("1s").debounce("5s").sort())  # R: KeyedStream[str, Flight]
+reveal_type(flights.sort().sample(0.5))  # R: Stream[Flight]
+reveal_type(keyed.over(last=3).aggregate(n=agg.count()).map(lambda r: r.value.origin))  # R: Stream[str]
+reveal_type(windowed.top_n(3, lambda f: f.departed_ms))  # R: KeyedStream[str, WindowResult[str]]
+keyed.dedupe("1h", keep="middle")  # E: incompatible type
+keyed.over(3)  # E: No overload variant
+windowed.top_n(3, lambda f: f.nothing)  # E: "Flight" has no attribute "nothing"
+
+# update streams
+best = keyed.top_n(3, lambda f: f.departed_ms)
+reveal_type(best)  # R: KeyedStream[str, Change[Flight]]
+reveal_type(keyed.to_changes())  # R: KeyedStream[str, Change[Flight]]
+reveal_type(best.to_changes())  # R: KeyedStream[str, Change[Flight]]
+reveal_type(best.to_upserts())  # R: Stream[Change[Flight]]
+reveal_type(best.insert_only())  # R: Stream[Flight]
+reveal_type(best.top_n(1, lambda f: f.delay))  # R: KeyedStream[str, Change[Flight]]
+flights.insert_only()  # E: Invalid self argument
+
 # join points
 alarms = topology.source("alarms", memory.source([Alarm("JFK", 5)]))
 reveal_type(flights.union(flights.filter(lambda f: True)))  # R: Stream[Flight]
