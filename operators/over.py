@@ -64,7 +64,11 @@ class MovingWindow:
         self._untyped = [number for number, kind in enumerate(known) if kind is None and self._taking[number]]
         self._row_type: Any = msgspec.defstruct(
             "Row",
-            [("time", int), *[(f"v{i}", Any if kind is None else kind | None) for i, kind in enumerate(known)]],
+            [
+                ("time", int),
+                ("left_out", int),
+                *[(f"v{i}", Any if kind is None else kind | None) for i, kind in enumerate(known)],
+            ],
             array_like=True,
         )
         self._slots = [slot for one in self._moving for slot in one.slots()]
@@ -123,17 +127,24 @@ class OpenedMovingWindow:
 
     def put(self, window: Any, key: Any, value: Any, timestamp_ms: int) -> None:
         """Take a record in."""
-        taken = [
-            one.read(value) if takes else None
-            for one, takes in zip(self._moving, self._description._taking, strict=True)
-        ]
-        for one, names, x in zip(self._moving, self._slot_names, taken, strict=True):
+        description = self._description
+        taken: list[Any] = []
+        left_out = 0
+        for number, (one, names, takes) in enumerate(
+            zip(self._moving, self._slot_names, description._taking, strict=True)
+        ):
+            if one.condition is not None and not one.condition(value):
+                left_out |= 1 << number
+                taken.append(None)
+                continue
+            x = one.read(value) if takes else None
+            taken.append(x)
             for part, name in zip(one.parts, names, strict=True):
                 if x is not None or part.every_record:
                     setattr(window, name, part.add(getattr(window, name), key, x))
-        for number in self._description._untyped:
+        for number in description._untyped:
             storable(taken[number])
-        self._rows.put(key, window.next, self._description._row_type(timestamp_ms, *taken))
+        self._rows.put(key, window.next, description._row_type(timestamp_ms, left_out, *taken))
         window.next += 1
         if self._stacks is not None:
             assert self._code is not None
@@ -149,8 +160,10 @@ class OpenedMovingWindow:
 
     def drop(self, window: Any, key: Any) -> None:
         """Take the oldest record away."""
-        row = self._rows.get(key, window.oldest)
+        row: Any = self._rows.get(key, window.oldest)
         for number, (one, names) in enumerate(zip(self._moving, self._slot_names, strict=True)):
+            if row.left_out >> number & 1:
+                continue
             x = getattr(row, f"v{number}")
             for part, name in zip(one.parts, names, strict=True):
                 if x is not None or part.every_record:

@@ -27,9 +27,9 @@ class RetractingAggregate(Operator[Change[Any], Change[Any]]):
     origin of the change.
 
     Counts, sums, means and variances are exact: nothing of a retracted row is left, also of floats, which are rounded
-    once, in the result. `first`, `last` and `collect` go by the order in which values came, and of equal
-    values the oldest is taken away. A retraction of a row that is not there
-    is counted as `unmatched` and changes nothing, as far as the aggregates can tell: counts and sums cannot.
+    once, in the result. `first`, `last` and `collect` go by the order in which values came, and of equal values the oldest
+    is taken away. A retraction of a row that is not there is counted as `unmatched` and changes nothing, as far as the
+    aggregates can tell: counts and sums cannot.
 
     A change costs one lookup, one update per aggregate and two results. State: one accumulator per key that has rows;
     with `min`, `max`, `first`, `last`, `top_k` and `top_n` also one entry per row, beside the accumulator.
@@ -96,6 +96,8 @@ class RetractingAggregate(Operator[Change[Any], Change[Any]]):
             return
         matched = True
         for aggregate, names in zip(self._own, self._names, strict=True):
+            if aggregate.condition is not None and not aggregate.condition(row):
+                continue
             value = aggregate.read(row)
             for part, name in zip(aggregate.parts, names, strict=True):
                 if value is None and not part.every_record:

@@ -74,6 +74,7 @@ class RetractableAggregate:
     Attributes:
         parts: the twins.
         read: reads what is aggregated of a record.
+        condition: which records it takes in; None: all.
 
     Raises:
         ValueError: the aggregate cannot take away what it was given.
@@ -83,6 +84,7 @@ class RetractableAggregate:
         self.name = name
         self.aggregate = aggregate
         self.read = reader(aggregate.field)
+        self.condition = aggregate.condition
         self.parts: list[Retraction] = []
         for number, part in enumerate(aggregate.parts):
             twin = _inline(part) or _tabled(part, f"{name}_{number}")

@@ -27,6 +27,8 @@ class Reading(msgspec.Struct, frozen=True):
 
 AGGREGATES = {
     "n": agg.count(),
+    "few": agg.count().where(lambda r: r.v is not None and r.v > 3),
+    "some": agg.max("v").where(lambda r: r.v is not None and r.v < 2),
     "total": agg.sum("v"),
     "top": agg.max("v"),
     "low": agg.min("v"),
@@ -54,6 +56,8 @@ def of(readings: list[tuple[int, int | None]]) -> dict[str, Any]:
     ranked = sorted(values)
     return {
         "n": len(readings),
+        "few": sum(v > 3 for v in values),
+        "some": max((v for v in values if v < 2), default=None),
         "total": sum(values),
         "top": max(values, default=None),
         "low": min(values, default=None),

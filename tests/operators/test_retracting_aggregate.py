@@ -31,6 +31,7 @@ class Row(msgspec.Struct, frozen=True):
 
 AGGREGATES = {
     "n": agg.count(),
+    "few": agg.count().where(lambda row: row.name == "x"),
     "total": agg.sum("v"),
     "mean": agg.mean("v"),
     "spread": agg.variance("v", ddof=0),
@@ -59,6 +60,7 @@ def of(rows: list[Row], names: list[str]) -> Any:
     tied = sorted((row for row in rows if row.v is not None), key=msgspec.msgpack.encode)
     return {
         "n": len(rows),
+        "few": sum(row.name == "x" for row in rows),
         "total": sum(values),
         "mean": pytest.approx(mean),
         "spread": pytest.approx(sum((v - mean) ** 2 for v in values) / len(values)) if mean is not None else None,
