@@ -20,7 +20,7 @@ from .errors import (
     TidegateError,
     TopologyError,
 )
-from .fluent import KeyedStream, Stream, WindowedStream
+from .fluent import KeyedStream, OverStream, Stream, WindowedStream
 from .job import Job, JobStatus, start
 from .live_state import LiveMaps, LiveValues, LiveWindows
 from .replay import ReplayOf, replay, start_replay
@@ -45,6 +45,7 @@ __all__ = [
     "LiveWindows",
     "OperatorError",
     "OutputDifference",
+    "OverStream",
     "RecordError",
     "ReplayDifference",
     "ReplayOf",

@@ -1,6 +1,7 @@
 """What is computed: operators, aggregates, windows, and the state that they keep."""
 
 from . import agg, windows
+from .changes import Change, ChangeKind
 from .errors import DeadLetter, OnError, Retry
 from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
 from .process import ProcessContext, ProcessFunction
@@ -10,6 +11,8 @@ from .watermarks import Watermarks, WatermarkStrategy
 
 __all__ = [
     "AsyncOperator",
+    "Change",
+    "ChangeKind",
     "DeadLetter",
     "Duration",
     "ListState",
