@@ -5,192 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from .agg import Aggregate
 from .batch import Batch
-from .codegen import Code, Variants
-from .layout import Layout, typed_by_record, value_type
+from .moving_window import MovingWindow
 from .operator import Operator, OperatorContext
-from .parts import storable
-from .retraction import RetractableAggregate, moves
 from .sort import due_namespaces
-from .state import KeyedTable, KeyedTableState, MapTable, MapTableState, StateDescriptor, WindowTable, WindowTableState
-from .two_stacks import TwoStacks
+from .state import KeyedTable, KeyedTableState, StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
-
-
-class MovingWindow:
-    """The records of a key that a moving window holds, and their aggregates.
-
-    Aggregates that can take a record away (`moves`) do so; the others lie in two stacks. What a record has put into the
-    former is kept until it is taken away, entry by entry.
-
-    Args:
-        aggregates: name → aggregate.
-        record_type: the type of the records, where it is known.
-        more: fields to keep per key besides: name → type; their value is 0 at first.
-
-    Attributes:
-        result_type: the Struct type of the results: `key`, `value` (the record) and the aggregates.
-
-    Raises:
-        ValueError: there is no aggregate, a name cannot be one, or one cannot be used.
-    """
-
-    def __init__(
-        self, aggregates: Mapping[str, Aggregate[Any, Any]], *, record_type: Any, more: Mapping[str, Any] | None = None
-    ) -> None:
-        bounds = {"key": Any, "value": Any if record_type is None else record_type}
-        self.result_type = Layout(aggregates, bounds=bounds, record_type=record_type).result
-        typed = {name: typed_by_record(aggregate, record_type) for name, aggregate in aggregates.items()}
-        self._moving = [RetractableAggregate(name, one) for name, one in typed.items() if moves(one)]
-        merged = {name: one for name, one in typed.items() if not moves(one)}
-        self._names = list(aggregates)
-        self._codes: Variants | None = None
-        queue: list[tuple[str, Any]] = []
-        self._items_state: MapTableState[Any] | None = None
-        if merged:
-            layout = Layout(merged, record_type=record_type)
-            if not layout.mergeable:
-                raise ValueError("moving windows put pieces together, and fold cannot: give it merge=")
-            self._codes = Variants(lambda mapping: Code(layout, "", mapping=mapping))
-            self._queue_type = TwoStacks.head_type(layout)
-            queue = [("queue", self._queue_type)]
-            self._items_state = MapTableState("items", layout.accumulator, key_type=int)
-            self._merged_names = list(merged)
-        known = [value_type(one.aggregate, record_type) for one in self._moving]
-        self._taking = [not all(part.every_record for part in one.parts) for one in self._moving]
-        self._untyped = [number for number, kind in enumerate(known) if kind is None and self._taking[number]]
-        self._row_type: Any = msgspec.defstruct(
-            "Row",
-            [
-                ("time", int),
-                ("left_out", int),
-                *[(f"v{i}", Any if kind is None else kind | None) for i, kind in enumerate(known)],
-            ],
-            array_like=True,
-        )
-        self._slots = [slot for one in self._moving for slot in one.slots()]
-        self.window_type: Any = msgspec.defstruct(
-            "MovingWindow",
-            [
-                *[(name, kind, 0) for name, kind in (more or {}).items()],
-                ("oldest", int, 0),
-                ("next", int, 0),
-                *[(name, kind) for name, kind in queue],
-                *self._slots,
-            ],
-            array_like=True,
-            kw_only=True,
-        )
-        self._rows_state: MapTableState[Any] = MapTableState("rows", self._row_type, key_type=int)
-
-    def states(self) -> Sequence[StateDescriptor[Any]]:
-        """The tables of the records."""
-        return (self._rows_state,) if self._items_state is None else (self._rows_state, self._items_state)
-
-    def open(self, context: OperatorContext) -> OpenedMovingWindow:
-        """The same at work in a subtask."""
-        return OpenedMovingWindow(self, context)
-
-
-class OpenedMovingWindow:
-    """A `MovingWindow` at work in a subtask. The window of a key is kept by the operator."""
-
-    def __init__(self, description: MovingWindow, context: OperatorContext) -> None:
-        self._description = description
-        self._rows: MapTable = context.state(description._rows_state)
-        self._moving = [one.opened(context) for one in description._moving]
-        self._slot_names = [[name for name, _ in one.slots()] for one in self._moving]
-        self._stacks: TwoStacks | None = None
-        self._code: Code | None = None
-        if description._codes is not None:
-            assert description._items_state is not None
-            self._items: MapTable = context.state(description._items_state)
-            self._code = description._codes[False]
-            self._stacks = TwoStacks(self._items, self._code["merge"], self._code["copy"])
-
-    def records_are(self, values: Sequence[Any]) -> None:
-        """What the records of the batch in hand are like."""
-        if self._description._codes is not None:
-            self._code = self._description._codes.of(values)
-
-    def empty(self) -> Any:
-        """The window of a key without records."""
-        slots = {
-            name: part.empty() for one in self._moving for (name, _), part in zip(one.slots(), one.parts, strict=True)
-        }
-        if self._stacks is not None:
-            slots["queue"] = self._description._queue_type()
-        return self._description.window_type(**slots)
-
-    def put(self, window: Any, key: Any, value: Any, timestamp_ms: int) -> None:
-        """Take a record in."""
-        description = self._description
-        taken: list[Any] = []
-        left_out = 0
-        for number, (one, names, takes) in enumerate(
-            zip(self._moving, self._slot_names, description._taking, strict=True)
-        ):
-            if one.condition is not None and not one.condition(value):
-                left_out |= 1 << number
-                taken.append(None)
-                continue
-            x = one.read(value) if takes else None
-            taken.append(x)
-            for part, name in zip(one.parts, names, strict=True):
-                if x is not None or part.every_record:
-                    setattr(window, name, part.add(getattr(window, name), key, x))
-        for number in description._untyped:
-            storable(taken[number])
-        self._rows.put(key, window.next, description._row_type(timestamp_ms, left_out, *taken))
-        window.next += 1
-        if self._stacks is not None:
-            assert self._code is not None
-            acc = self._code["new"]()
-            self._code["add"](acc, value, timestamp_ms)
-            self._stacks.put(window.queue, key, acc)
-
-    def oldest_ms(self, window: Any, key: Any) -> int:
-        """The timestamp of the oldest record, of which there must be one."""
-        row: Any = self._rows.get(key, window.oldest)
-        time_ms: int = row.time
-        return time_ms
-
-    def drop(self, window: Any, key: Any) -> None:
-        """Take the oldest record away."""
-        row: Any = self._rows.get(key, window.oldest)
-        for number, (one, names) in enumerate(zip(self._moving, self._slot_names, strict=True)):
-            if row.left_out >> number & 1:
-                continue
-            x = getattr(row, f"v{number}")
-            for part, name in zip(one.parts, names, strict=True):
-                if x is not None or part.every_record:
-                    setattr(window, name, part.remove(getattr(window, name), key, x))
-        self._rows.remove(key, window.oldest)
-        window.oldest += 1
-        if self._stacks is not None:
-            self._stacks.drop(window.queue, key)
-
-    def aggregates(self, window: Any, key: Any) -> list[Any]:
-        """The aggregates of what the window holds, which is something, in the order in which they were given."""
-        found = {
-            one.name: one.result([getattr(window, name) for name in names])
-            for one, names in zip(self._moving, self._slot_names, strict=True)
-        }
-        if self._stacks is not None:
-            assert self._code is not None
-            merged = self._code["result"](self._stacks.whole(window.queue, key), key)
-            for name in self._description._merged_names:
-                found[name] = getattr(merged, name)
-        return [found[name] for name in self._description._names]
-
-    def clear(self, key: Any) -> None:
-        """Forget the records of a key."""
-        self._rows.clear(key)
-        if self._stacks is not None:
-            self._items.clear(key)
 
 
 class OverRows(Operator[Any, Any]):
@@ -286,7 +107,7 @@ class OverTime(Operator[Any, Any]):
         if span_ms < 1:
             raise ValueError(f"over takes a duration longer than 0ms, not {span_ms}ms")
         self.span_ms = span_ms
-        self._window = MovingWindow(aggregates, record_type=record_type, more={"newest_ms": int})
+        self._window = MovingWindow(aggregates, record_type=record_type, times=True, more={"newest_ms": int})
         self._windows_state: KeyedTableState[Any] = KeyedTableState("windows", self._window.window_type)
         self._waiting_state: WindowTableState[Any] = WindowTableState(
             "waiting",

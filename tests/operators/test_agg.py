@@ -95,6 +95,8 @@ CASES: dict[str, tuple[Aggregate[Any, Any], Callable[[list[Any]], Any]]] = {
     "collect": (agg.collect(), list),
     "collect_3": (agg.collect(limit=3), lambda v: v[:3]),
     "top_3": (agg.top_k(None, 3), lambda v: greatest_last(v)[::-1][:3]),
+    "best_3": (agg.top_n(3, lambda v: v), lambda v: greatest_last(v)[::-1][:3]),
+    "least_3": (agg.top_n(3, lambda v: v, smallest=True), lambda v: greatest_last(v)[:3]),
     "median": (agg.quantile_exact(None, 0.5), lambda v: exact_quantile(v, 0.5)),
     "custom": (agg.custom(lambda: 1, lambda a, v: a + 1, lambda a, b: a + b - 1, lambda a: a - 1), len),
     "reducing": (agg.reducing(lambda a, b: a + b), lambda v: sum(v[1:], v[0]) if v else None),
@@ -178,6 +180,8 @@ def test_a_type_that_cannot_be_stored_asks_for_its_declaration() -> None:
         lambda: agg.quantile_exact("v", -0.1),
         lambda: agg.top_k("v", 0),
         lambda: agg.most_common("v", 0),
+        lambda: agg.top_n(0, "v"),
+        lambda: agg.sample("v", 0),
         lambda: agg.collect("v", limit=0),
     ],
 )

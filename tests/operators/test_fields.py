@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from tidegate.operators.fields import read_all
+from tidegate.operators.fields import read_all, reader
 
 
 def test_one_field_gives_its_values_and_several_give_tuples():
@@ -18,3 +18,11 @@ def test_one_field_gives_its_values_and_several_give_tuples():
 def test_what_is_no_attribute_is_not_generated(name):
     """The name goes into source code, so only plain attribute names may."""
     assert read_all([name]) is None
+
+
+def test_a_reader_reads_one_record_of_either_kind():
+    """Attributes and entries, also through dots; a function is itself and nothing reads the record."""
+    read = reader("b.c")
+    assert read(SimpleNamespace(b=SimpleNamespace(c=1))) == read({"b": {"c": 1}}) == 1
+    assert reader(len) is len
+    assert reader(None)("record") == "record"
