@@ -15,9 +15,8 @@ class TwoStacks:
     """Accumulators of a key in order. The newer ones lie under a common aggregate; when the older ones are used up, the
     newer ones turn into older ones: going backwards, each becomes the aggregate of itself and all behind it.
 
-    So putting in and taking out cost about two merges each over time, however long the queue is (the two stacks of
-    Tangwongsan, Hirzel, Schneider: "Optimal and general out-of-order sliding-window aggregation", VLDB 2019, section 2).
-    Each accumulator is an entry of a table of its own.
+    So putting in and taking out cost about two merges each over time, however long the queue is: a queue made of two
+    stacks. Each accumulator is an entry of a table of its own.
 
     Args:
         items: (key, number) → accumulator.

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tidegate.engine import KeyedStream, Stream, WindowedStream
+from tidegate.engine import KeyedStream, OverStream, Stream, WindowedStream
 from tidegate.engine.cli.main import _COMMANDS
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.config import SETTINGS
@@ -201,7 +201,7 @@ REFERENCES = {
     "config": set(SETTINGS),
     "aggregates": _public(agg),
     "windows": _public(windows),
-    "operators": _methods(Stream, KeyedStream, WindowedStream),
+    "operators": _methods(Stream, KeyedStream, OverStream, WindowedStream),
     "cli": set(_COMMANDS),
     "metrics": _metrics(),
 }
