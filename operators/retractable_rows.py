@@ -145,6 +145,11 @@ class RankedRows:
                 break
         return found
 
+    def clear(self, head: Any, key: Any) -> None:
+        """Forget all values of a key."""
+        if head.rest:
+            self._rest.clear(key)
+
     def _unranked(self, value: Any) -> bool:
         return self._rank is not None and self._rank(value) is None
 
@@ -274,6 +279,12 @@ class ArrivalRows:
         else:
             head.newest = link.before
             head.last = self._link(key, link.before).value if link.before else None
+
+    def clear(self, head: Any, key: Any) -> None:
+        """Forget all values of a key."""
+        if head.newest:
+            self._links.clear(key)
+            self._equals.clear(key)
 
     def _link(self, key: Any, number: int) -> Any:
         return self._links.get(key, number)

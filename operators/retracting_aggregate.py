@@ -80,7 +80,7 @@ class RetractingAggregate(Operator[Change[Any], Change[Any]]):
             except Exception as error:
                 raise self._context.record_error(error, batch, index) from error
             if totals._rows == 0:
-                self._totals.remove(key)
+                self._forget(totals, key)
             given = differences(before, after)
             results += given
             indices += [index] * len(given)
@@ -88,6 +88,12 @@ class RetractingAggregate(Operator[Change[Any], Change[Any]]):
 
     def _empty(self) -> Any:
         return self._totals_type(0, *[part.empty() for aggregate in self._own for part in aggregate.parts])
+
+    def _forget(self, totals: Any, key: Any) -> None:
+        self._totals.remove(key)
+        for aggregate, names in zip(self._own, self._names, strict=True):
+            for part, name in zip(aggregate.parts, names, strict=True):
+                part.clear(getattr(totals, name), key)
 
     def _apply(self, totals: Any, key: Any, change: Change[Any]) -> None:
         adds, row = change.adds, change.value

@@ -63,6 +63,10 @@ class Retraction(Protocol):
         """The part's slots as the aggregate's `finish` takes them."""
         ...
 
+    def clear(self, slot: Any, key: Any) -> None:
+        """The slot is forgotten: so must be what the tables still hold, where retractions did not match."""
+        ...
+
 
 class RetractableAggregate:
     """An aggregate with the twins of its parts.
@@ -131,6 +135,9 @@ class _Inline:
         return ()
 
     def open(self, context: OperatorContext) -> None:
+        pass
+
+    def clear(self, slot: Any, key: Any) -> None:
         pass
 
 
@@ -318,6 +325,9 @@ class RankedKept:
         self._rows.remove(slot, key, value)
         return slot
 
+    def clear(self, slot: Any, key: Any) -> None:
+        self._rows.clear(slot, key)
+
     def shown(self, slot: Any) -> list[Any]:
         best = self._rows.best(slot, self._n)
         if self._ascending is None:
@@ -351,6 +361,9 @@ class ArrivalKept:
     def remove(self, slot: Any, key: Any, value: Any) -> Any:
         self._rows.remove(slot, key, value)
         return slot
+
+    def clear(self, slot: Any, key: Any) -> None:
+        self._rows.clear(slot, key)
 
     def shown(self, slot: Any) -> list[Any]:
         return [None, slot.last if self._newest else slot.first]

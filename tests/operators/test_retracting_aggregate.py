@@ -166,6 +166,23 @@ def test_a_retraction_of_nothing_is_counted() -> None:
         assert h.values[-1].value.high == 2
 
 
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_a_key_without_rows_leaves_nothing(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where retractions did not match: what was left over is not there when the key comes again."""
+    monkeypatch.setattr("tidegate.operators.retractable_rows._HEAD", 1)
+    aggregates = {"high": agg.max(), "oldest": agg.first()}
+    with OperatorHarness(RetractingAggregate(aggregates), backend=backend) as h:
+        h.push([Change(ChangeKind.INSERT, n) for n in range(9)], keys=["a"] * 9)
+        h.push([Change(ChangeKind.DELETE, 100)] * 9, keys=["a"] * 9)
+        assert h.values[-1].kind is ChangeKind.DELETE
+        h.clear().push([Change(ChangeKind.INSERT, n) for n in (3, 2, 1)], keys=["a"] * 3)
+        h.push([Change(ChangeKind.DELETE, 3)], keys=["a"])
+        assert (h.values[-1].value.high, h.values[-1].value.oldest) == (2, 2)
+        h.push([Change(ChangeKind.DELETE, 2)], keys=["a"]).push([Change(ChangeKind.DELETE, 1)], keys=["a"])
+        tables = [h.node.context.state(state) for state in h.node.operator.states()[1:]]
+        assert [list(table.items("a")) for table in tables] == [[], [], []]
+
+
 @pytest.mark.parametrize(
     "aggregate",
     [
