@@ -118,6 +118,10 @@ class InputWatermarks:
     def all_idle(self) -> bool:
         return all(self.idle_channels)
 
+    def restore(self, merged: int, watermarks: Sequence[int], idle: Sequence[bool]) -> None:
+        """Stand where they stood: the merged one, and per channel its own and whether it was idle."""
+        self.merged, self.marks, self.idle_channels = merged, list(watermarks), list(idle)
+
     def update(self, channel: int, watermark_ms: int) -> int | None:
         """A channel's watermark has risen; the merged one if it rose."""
         self.marks[channel] = max(self.marks[channel], watermark_ms)

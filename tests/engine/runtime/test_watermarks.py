@@ -112,3 +112,14 @@ def test_before_each_record_all_inputs_have_come_so_far(steps, idle):
         assert inputs.hold_back(channel, running) == [max(inputs.merged, min([mark, *others])) for mark in running]
         marks[channel] = running[-1]
         inputs.update(channel, running[-1])
+
+
+def test_inputs_that_are_restored_stand_where_they_stood():
+    """Also where the merged watermark had been raised while an input was idle that is not any more."""
+    inputs = InputWatermarks([False, False])
+    inputs.restore(100, [100, 30], [False, False])
+    assert (inputs.merged, inputs.all_idle) == (100, False)
+    assert inputs.update(1, 90) is None
+    assert inputs.hold_back(0, [110, 120]) == [100, 100]
+    assert inputs.update(1, 130) is None
+    assert inputs.update(0, 120) == 120
