@@ -49,6 +49,9 @@ class RunConfig:
             there are none, and a job that fails starts from nothing.
         checkpoint_interval: time from the start of one checkpoint to the start of the next.
         checkpoint_timeout: a checkpoint that takes longer is given up; the job goes on.
+        alignment_timeout: how long the barriers of a checkpoint wait for the records before them. After that they overtake:
+            records in flight become part of the checkpoint, which is then unaligned. None: they always wait. Savepoints, and
+            the last checkpoint of a job, always wait.
         checkpoint_min_pause: least time from the end of one checkpoint to the start of the next.
         checkpoint_failure_limit: how many checkpoints in a row may fail before the job does, and is restarted; None for no
             limit.
@@ -99,6 +102,7 @@ class RunConfig:
     checkpoints: str | Path | None = None
     checkpoint_interval: Duration = "10s"
     checkpoint_timeout: Duration = "10m"
+    alignment_timeout: Duration | None = "10s"
     checkpoint_min_pause: Duration = "0ms"
     checkpoint_failure_limit: int | None = None
     checkpoint_store: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -158,6 +162,10 @@ class RunConfig:
         return duration_ms(self.checkpoint_timeout)
 
     @property
+    def alignment_timeout_ms(self) -> int | None:
+        return None if self.alignment_timeout is None else duration_ms(self.alignment_timeout)
+
+    @property
     def checkpoint_min_pause_ms(self) -> int:
         return duration_ms(self.checkpoint_min_pause)
 
@@ -212,8 +220,10 @@ def _shown(value: Any) -> str:
     return repr(str(value)) if isinstance(value, Path) else repr(value)
 
 
-def _duration(least_ms: int) -> Callable[[Any], str | None]:
+def _duration(least_ms: int, optional: bool = False) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
+        if value is None and optional:
+            return None
         try:
             milliseconds = duration_ms(value)
         except ValueError:
@@ -330,6 +340,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "checkpoints": _location,
     "checkpoint_interval": _duration(1),
     "checkpoint_timeout": _duration(1),
+    "alignment_timeout": _duration(0, optional=True),
     "checkpoint_min_pause": _duration(0),
     "checkpoint_failure_limit": _whole(0, optional=True),
     "checkpoint_store": _options,

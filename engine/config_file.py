@@ -239,6 +239,7 @@ _OPTIONAL: Final = frozenset(
         "stop_after_records",
         "until_ms",
         "upload_rate",
+        "alignment_timeout",
     )
 )
 

@@ -23,6 +23,7 @@ _WARNINGS: Final = frozenset(
     {
         "checkpoint_failed",
         "checkpoint_passed_over",
+        "checkpoint_stays_aligned",
         "commit_retried",
         "job_restarting",
         "worker_restarting",

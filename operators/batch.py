@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import compress
+from itertools import compress, groupby
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -129,6 +129,32 @@ class Batch(Generic[T]):
         if self.origin is None:
             return None, None
         return self.origin.split_id, self.origin.locate(index)
+
+
+def joined(batches: Sequence[Batch[T]]) -> list[Batch[T]]:
+    """The same records in as few batches as may be: neighbours that carry the same lists become one. The origin is that of
+    nobody.
+
+    >>> [batch.values for batch in joined([Batch([1]), Batch([2, 3]), Batch([4], [40])])]
+    [[1, 2, 3], [4]]
+    """
+    groups = groupby(batches, lambda b: (b.timestamps is None, b.keys is None, b.watermarks is None))
+    return [_joined(list(group)) for _, group in groups]
+
+
+def _joined(batches: list[Batch[T]]) -> Batch[T]:
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        [value for batch in batches for value in batch.values],
+        _chained([batch.timestamps for batch in batches]),
+        _chained([batch.keys for batch in batches]),
+        _chained([batch.watermarks for batch in batches]),
+    )
+
+
+def _chained(lists: list[list[U] | None]) -> list[U] | None:
+    return None if lists[0] is None else [item for found in lists for item in found or ()]
 
 
 def _nth_true(mask: Sequence[object], n: int) -> int:

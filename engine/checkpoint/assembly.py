@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec.structs import replace
 
 from ...connectors.sink import Committable
 from ..runtime.chain import SubtaskReport
-from .manifest import Manifest, OperatorEntry, SplitEntry, SubtaskState
+from .manifest import InFlightEntry, InFlightSubtask, Manifest, OperatorEntry, SplitEntry, SubtaskState
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,11 @@ class StatefulOperator:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What every manifest of the attempt says."""
+    """What every manifest of the attempt says.
+
+    Attributes:
+        receivers: the operators that channels lead to, each with its edges and without subtasks.
+    """
 
     job: str
     topology: str
@@ -31,12 +37,14 @@ class JobFacts:
     max_parallelism: int
     restored_from: int | None
     operators: Mapping[str, StatefulOperator]
+    receivers: Mapping[str, InFlightEntry] = field(default_factory=dict)
 
 
 def assemble(
     facts: JobFacts,
     reports: Sequence[SubtaskReport],
     states: Mapping[str, Sequence[SubtaskState]],
+    in_flight: Mapping[str, Sequence[InFlightSubtask]],
     committables: dict[str, list[Committable]],
     *,
     checkpoint_id: int,
@@ -58,7 +66,10 @@ def assemble(
                     for split_id, p in positions.items()
                 }
             )
+    # Where nothing was on its way it is a checkpoint as any other.
+    overtaken = in_flight if any(subtask.files for found in in_flight.values() for subtask in found) else {}
     return Manifest(
+        format_version=2 if overtaken else 1,
         job=facts.job,
         topology=facts.topology,
         topology_version=facts.topology_version,
@@ -89,4 +100,10 @@ def assemble(
         restored_from=facts.restored_from,
         finished=finished,
         first=first,
+        in_flight={
+            receiver: replace(
+                facts.receivers[receiver], subtasks=tuple(sorted(found, key=lambda subtask: subtask.subtask))
+            )
+            for receiver, found in overtaken.items()
+        },
     )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ..clock import Clock
 from ..errors import CheckpointError, CorruptionError
 from ..executor import Executor
-from ..state.backend import SnapshotFiles
 from .blobs import Blobs
 from .local_copies import LocalCopies, Verified, sha256_of, share
 from .manifest import FileEntry
@@ -25,6 +24,17 @@ R = TypeVar("R")
 FILES: Final = "files"
 RANGE_BYTES: Final = 128 << 20
 """Objects above this size are fetched in ranges of it, several at once; those below each as a whole."""
+
+
+class LocalFiles(Protocol):
+    """Files in a folder, to be stored: those of a snapshot, for one. See `SnapshotFiles` for the attributes."""
+
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def files(self) -> Sequence[str]: ...
+    @property
+    def immutable(self) -> Mapping[str, str]: ...
 
 
 @dataclass
@@ -87,7 +97,7 @@ class Contents:
     # Storing --------------------------------------------------------------------------------------------
 
     async def store(
-        self, files: SnapshotFiles, known: MutableMapping[str, str], is_wanted: Callable[[], bool]
+        self, files: LocalFiles, known: MutableMapping[str, str], is_wanted: Callable[[], bool]
     ) -> Sequence[FileEntry]:
         """See `CheckpointStorage.store_files`."""
         stale = known.keys() - set(files.immutable.values())

@@ -7,9 +7,7 @@ decided is decided in `decisions` and `tracker`; here is what has to wait.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...connectors.sink import Committable
@@ -20,13 +18,13 @@ from ..executor import Executor
 from ..metrics.measures import JobMeasures
 from ..runtime.chain import SubtaskReport
 from ..runtime.elements import Barrier
-from ..savepoint.write import write_portable
-from ..state.backend import SnapshotFiles
+from ..runtime.recording import UnrecordableChannelError
 from .assembly import JobFacts, assemble
 from .commit import Committer, CommittingSink, OnEvent
 from .decisions import next_trigger
-from .manifest import FileEntry, Manifest, SubtaskState
+from .manifest import Manifest
 from .retention import apply_retention
+from .round import Request, Round, RoundFiles
 from .storage import CheckpointStorage
 from .tracker import Aborted, CheckpointTracker, Completed
 
@@ -41,33 +39,10 @@ class Workers(Protocol):
     @property
     def names(self) -> list[str]: ...
     def trigger(self, barrier: Barrier) -> None: ...
+    def overtake(self, checkpoint_id: int) -> None: ...
+    def give_up(self, checkpoint_id: int) -> None: ...
     def completed(self, checkpoint_id: int) -> None: ...
     def drain(self) -> None: ...
-
-
-@dataclass
-class _Request:
-    """A checkpoint that somebody asked for."""
-
-    kind: Literal["checkpoint", "savepoint"] = "checkpoint"
-    name: str | None = None
-    done: asyncio.Future[int] | None = None
-
-
-@dataclass
-class _Round:
-    """The checkpoint under way."""
-
-    checkpoint_id: int
-    request: _Request
-    final: bool
-    finished: bool
-    triggered_ms: int
-    started: float
-    reports: list[SubtaskReport] = field(default_factory=list)
-    states: dict[str, list[SubtaskState]] = field(default_factory=dict)
-    stored: list[FileEntry] = field(default_factory=list)
-    uploaded_bytes: int = 0
 
 
 class CheckpointCoordinator:
@@ -96,21 +71,22 @@ class CheckpointCoordinator:
         self._committer = Committer(sinks, config.commit_retry_limit, clock, on_event)
         self._next_id = first_checkpoint_id
         self._clock = clock
-        self._executor = executor
         self._measures = measures.checkpoints
         self._latency = measures.latency
         self._on_event = on_event
         self._workers: Workers | None = None
         self._tracker = CheckpointTracker()
-        self._round: _Round | None = None
-        self._requests: list[_Request] = []
+        self._round: Round | None = None
+        self._requests: list[Request] = []
         self._prepared: list[tuple[int, str, list[Committable]]] = []
         self._written: list[tuple[int, list[tuple[float, int]]]] = []
-        self._known: dict[tuple[str, int], dict[str, str]] = {}
-        self._writes_portable = asyncio.Lock()
+        self._files = RoundFiles(
+            storage, executor, facts.max_parallelism, is_under_way=lambda current: current is self._round
+        )
         self._ended: set[str] = set()
+        self._not_recordable: set[str] = set()
         self._woken = asyncio.Event()
-        self._draining: _Request | None = None
+        self._draining: Request | None = None
         self._final_failures = 0
         self._over = False
         self._closed = False
@@ -146,14 +122,14 @@ class CheckpointCoordinator:
         if self._closed:
             raise CheckpointError(f"no {kind} can be taken any more: the attempt has ended")
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._requests.append(_Request(kind, name, done))
+        self._requests.append(Request(kind, name, done))
         self._woken.set()
         return await done
 
     def drain(self, savepoint: str | None) -> None:
         """Sources read no more; when all in flight is through, a last checkpoint or savepoint ends the attempt."""
         if self._draining is None:
-            self._draining = _Request("checkpoint" if savepoint is None else "savepoint", savepoint)
+            self._draining = Request("checkpoint" if savepoint is None else "savepoint", savepoint)
             self._woken.set()
 
     # ------------------------------------------------------------------ the task
@@ -184,10 +160,10 @@ class CheckpointCoordinator:
     def _open_if_due(self) -> float | None:
         """Open what is due; seconds until something is to be looked at again, None while only a wake-up can change that."""
         due = self._due() if self._round is None else None
-        deadline = self._tracker.next_deadline()
-        if due is None and deadline is None:
-            return None
-        return max(0.0, min(t for t in (due, deadline) if t is not None) - self._clock.monotonic())
+        self._overtake_if_due()
+        overtakes_at = None if self._round is None else self._round.overtakes_at
+        moments = [t for t in (due, self._tracker.next_deadline(), overtakes_at) if t is not None]
+        return max(0.0, min(moments) - self._clock.monotonic()) if moments else None
 
     def _due(self) -> float | None:
         """Open a checkpoint if one is due; else when one will be."""
@@ -195,7 +171,7 @@ class CheckpointCoordinator:
         now = self._clock.monotonic()
         finished = len(self._ended) == len(self._workers.names)
         if finished or self._draining is not None:
-            self._open(self._draining or _Request(), now, final=True, finished=finished)
+            self._open(self._draining or Request(), now, final=True, finished=finished)
             return None
         if self._requests:
             self._open(self._requests.pop(0), now)
@@ -208,16 +184,18 @@ class CheckpointCoordinator:
             last_ended=self._last_ended,
         )
         if due is not None and due <= now:
-            self._open(_Request(), now)
+            self._open(Request(), now)
             return None
         return due
 
-    def _open(self, request: _Request, now: float, *, final: bool = False, finished: bool = False) -> None:
+    def _open(self, request: Request, now: float, *, final: bool = False, finished: bool = False) -> None:
         assert self._workers is not None
         checkpoint_id = self._next_id
         self._next_id += 1
         self._last_triggered = now
-        self._round = _Round(checkpoint_id, request, final, finished, self._clock.now_ms(), now)
+        self._round = Round(
+            checkpoint_id, request, final, finished, self._clock.now_ms(), now, self._overtakes_at(request, now, final)
+        )
         self._tracker.begin(
             checkpoint_id,
             self._workers.names,
@@ -225,6 +203,22 @@ class CheckpointCoordinator:
             is_savepoint=request.kind == "savepoint",
         )
         self._workers.trigger(Barrier(checkpoint_id, stateless=self._storage is None, last=final))
+
+    def _overtakes_at(self, request: Request, now: float, final: bool) -> float | None:
+        """When barriers that have not come through are to overtake. A savepoint must fit another parallelism and topology, and
+        behind the last checkpoint nobody would work on what is in flight: those wait."""
+        timeout_ms = self._config.alignment_timeout_ms
+        if timeout_ms is None or self._storage is None or final or request.kind == "savepoint":
+            return None
+        return now + timeout_ms / 1000
+
+    def _overtake_if_due(self) -> None:
+        current = self._round
+        if current is None or current.overtakes_at is None or self._clock.monotonic() < current.overtakes_at:
+            return
+        current.overtakes_at = None
+        assert self._workers is not None
+        self._workers.overtake(current.checkpoint_id)
 
     def _expire(self) -> None:
         for aborted in self._tracker.expire(self._clock.monotonic()):
@@ -235,6 +229,13 @@ class CheckpointCoordinator:
     def ended(self, subtask: str) -> None:
         self._ended.add(subtask)
         self._woken.set()
+
+    def not_recordable(self, error: UnrecordableChannelError) -> None:
+        if error.edge not in self._not_recordable:
+            self._not_recordable.add(error.edge)
+            self._on_event(
+                "checkpoint_stays_aligned", {"edge": error.edge, "type": error.type_name, "reason": str(error)}
+            )
 
     def acknowledge(self, report: SubtaskReport, failure: Exception | None) -> Coroutine[Any, Any, None]:
         checkpoint_id = report.checkpoint_id
@@ -249,11 +250,11 @@ class CheckpointCoordinator:
         current = self._round
         try:
             if failure is None and current is not None and current.checkpoint_id == checkpoint_id:
-                await self._store(current, report)
+                await self._files.store(current, report)
         except (CheckpointError, StateError) as error:
             failure = error
         finally:
-            await self._forget_files(report)
+            await self._files.forget(report)
         if failure is not None:
             outcome = self._tracker.decline(checkpoint_id, report.subtask, f"{type(failure).__name__}: {failure}")
             if isinstance(outcome, Aborted):
@@ -265,53 +266,9 @@ class CheckpointCoordinator:
         if isinstance(self._tracker.acknowledge(checkpoint_id, report.subtask), Completed):
             await self._complete(current)
 
-    async def _store(self, current: _Round, report: SubtaskReport) -> None:
-        if self._storage is None:
-            return
-        for files in report.snapshots:
-            if current.request.kind == "savepoint":
-                state, uploaded_bytes = await self._store_portable(self._storage, current, files)
-            else:
-                state, uploaded_bytes = await self._store_native(self._storage, current, files)
-            current.stored += state.files
-            current.uploaded_bytes += uploaded_bytes
-            current.states.setdefault(state.snapshot.operator_id, []).append(state)
-            if current is not self._round:
-                self._storage.release(state.files)
-
-    async def _store_native(
-        self, storage: CheckpointStorage, current: _Round, files: SnapshotFiles
-    ) -> tuple[SubtaskState, int]:
-        snapshot = files.snapshot
-        known = self._known.setdefault((snapshot.operator_id, snapshot.subtask), {})
-        before = set(known.values())
-        entries = await storage.store_files(files, known, lambda: current is self._round)
-        uploaded_bytes = sum(entry.size for entry in entries if entry.sha256 not in before)
-        return SubtaskState(snapshot, tuple(entries)), uploaded_bytes
-
-    async def _store_portable(
-        self, storage: CheckpointStorage, current: _Round, files: SnapshotFiles
-    ) -> tuple[SubtaskState, int]:
-        folder = files.directory.with_name(f"{files.directory.name}.portable")
-        max_parallelism = self._facts.max_parallelism
-        try:
-            # One after the other: each keeps the interpreter busy, and the job needs it too.
-            async with self._writes_portable:
-                portable = await self._executor.run(
-                    write_portable, files, folder, max_parallelism, lambda: current is not self._round
-                )
-            entries = await storage.store_files(portable, {}, lambda: current is self._round)
-        finally:
-            await self._executor.run(_remove_tree, folder)
-        return SubtaskState(portable.snapshot, tuple(entries)), sum(entry.size for entry in entries)
-
-    async def _forget_files(self, report: SubtaskReport) -> None:
-        for files in report.snapshots:
-            await self._executor.run(_remove_tree, files.directory)
-
     # ------------------------------------------------------------ ends of a round
 
-    async def _complete(self, current: _Round) -> None:
+    async def _complete(self, current: Round) -> None:
         checkpoint_id = current.checkpoint_id
         ready = [entry for entry in self._prepared if entry[0] <= checkpoint_id]
         committables: dict[str, list[Committable]] = {}
@@ -321,6 +278,7 @@ class CheckpointCoordinator:
             self._facts,
             current.reports,
             current.states,
+            current.in_flight,
             committables,
             checkpoint_id=checkpoint_id,
             kind=current.request.kind,
@@ -371,13 +329,15 @@ class CheckpointCoordinator:
         except CheckpointError as error:
             self._on_event("retention_failed", {"reason": str(error)})
 
-    def _record(self, current: _Round, manifest: Manifest, now: float) -> None:
+    def _record(self, current: Round, manifest: Manifest, now: float) -> None:
         duration_ms = (now - current.started) * 1000
         self._measures.complete(
             current.checkpoint_id,
             self._clock.now_ms(),
             duration_ms,
             size_bytes=manifest.state_bytes,
+            in_flight_bytes=manifest.in_flight_bytes,
+            unaligned=bool(manifest.in_flight),
             uploaded_bytes=current.uploaded_bytes,
             sync_ms=max((r.sync_ms for r in current.reports), default=0.0),
             alignment_ms=max((r.alignment_ms for r in current.reports), default=0.0),
@@ -390,6 +350,7 @@ class CheckpointCoordinator:
                 "duration_ms": round(duration_ms, 1),
                 "size_bytes": manifest.state_bytes,
                 "records": sum(e.records for splits in manifest.sources.values() for e in splits.values()),
+                "in_flight_records": manifest.in_flight_records,
             },
         )
 
@@ -401,6 +362,8 @@ class CheckpointCoordinator:
         self._on_event("checkpoint_failed", {"checkpoint_id": current.checkpoint_id, "reason": reason})
         if self._storage is not None:
             self._storage.release(current.stored)
+        assert self._workers is not None
+        self._workers.give_up(current.checkpoint_id)
         self._end_round(current)
         error = CheckpointError(f"checkpoint {current.checkpoint_id} was given up: {reason}")
         if current.request.done is not None and not current.request.done.done():
@@ -418,7 +381,7 @@ class CheckpointCoordinator:
                     f"the last one: {error}"
                 )
 
-    def _end_round(self, current: _Round) -> None:
+    def _end_round(self, current: Round) -> None:
         if self._round is current:
             self._round = None
             self._last_ended = self._clock.monotonic()
@@ -435,7 +398,3 @@ class CheckpointCoordinator:
         for request in waiting:
             if request.done is not None and not request.done.done():
                 request.done.set_exception(CheckpointError(f"the checkpoint was given up: {reason}"))
-
-
-def _remove_tree(path: Any) -> None:
-    shutil.rmtree(path, ignore_errors=True)

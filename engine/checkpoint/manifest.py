@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..state.backend import StoreSnapshot
 
 FORMAT: Final = "tidegate-checkpoint"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _SEAL: Final = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n\Z')
 _CHECKPOINT_ID: Final = re.compile(rb'"checkpoint_id":(\d{1,18})[,}]')
@@ -80,6 +80,58 @@ class SplitEntry(msgspec.Struct, frozen=True):
     idle: bool = False
 
 
+class InFlightEdge(msgspec.Struct, frozen=True):
+    """An edge whose channels lead to an operator.
+
+    Attributes:
+        upstream: the operator or source that it leaves.
+        tag: the side output that it leaves by; None for the main output.
+        input: which input of the receiver it leads to.
+        partitioner: how records choose a channel.
+        senders: how many channels of it lead into each subtask.
+    """
+
+    upstream: str
+    tag: str | None
+    input: int
+    partitioner: str
+    senders: int
+
+
+class InFlightSubtask(msgspec.Struct, frozen=True):
+    """What was on its way to one subtask.
+
+    Attributes:
+        subtask: which one.
+        watermark_ms: the watermark that it had told its operators when its snapshot was taken.
+        watermarks: the watermark of each of its channels then, those of the first edge first.
+        idle: whether each was idle then.
+        records: how many records are in the files.
+        files: the file with the records; none where there are none.
+    """
+
+    subtask: int
+    watermark_ms: int
+    watermarks: tuple[int, ...]
+    idle: tuple[bool, ...]
+    records: int = 0
+    files: tuple[FileEntry, ...] = ()
+
+
+class InFlightEntry(msgspec.Struct, frozen=True):
+    """What was on its way to one operator, which heads a chain.
+
+    Attributes:
+        parallelism: how many subtasks it had.
+        edges: what led to it, in the order of the channels.
+        subtasks: those whose snapshots were taken before all barriers had come.
+    """
+
+    parallelism: int
+    edges: tuple[InFlightEdge, ...]
+    subtasks: tuple[InFlightSubtask, ...] = ()
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A complete checkpoint or savepoint.
 
@@ -91,7 +143,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: always `tidegate-checkpoint`.
-        format_version: 1. A greater number than the reader knows is refused, not guessed at.
+        format_version: 2 where records are in flight, else 1, which older readers know. A greater number than the reader
+            knows is refused, not guessed at.
         job: name of the job.
         topology: name of the topology.
         topology_version: the version that the user gave to it.
@@ -112,10 +165,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         restored_from: the checkpoint that the attempt started from; None for a start from nothing.
         finished: the streams had come to their end: every window has fired, and nothing can be added.
         first: none was complete before it since the job began from nothing, so no output was visible then.
+        in_flight: operator id → what was on its way to it; empty unless barriers have overtaken records.
     """
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     job: str
     topology: str
     topology_version: str
@@ -134,6 +188,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     restored_from: int | None = None
     finished: bool = False
     first: bool = False
+    in_flight: dict[str, InFlightEntry] = {}
 
     @property
     def title(self) -> str:
@@ -145,10 +200,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         for operator in self.operators.values():
             for subtask in operator.subtasks:
                 yield from subtask.files
+        yield from self.in_flight_files()
+
+    def in_flight_files(self) -> Iterator[FileEntry]:
+        """Those of `files` that hold records in flight."""
+        for entry in self.in_flight.values():
+            for subtask in entry.subtasks:
+                yield from subtask.files
 
     def contents(self) -> dict[str, int]:
         """SHA-256 → size of every content it names."""
         return {entry.sha256: entry.size for entry in self.files()}
+
+    @property
+    def in_flight_records(self) -> int:
+        """How many records were in flight."""
+        return sum(subtask.records for entry in self.in_flight.values() for subtask in entry.subtasks)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Size of the files with records in flight."""
+        return sum(file.size for file in self.in_flight_files())
 
     @property
     def state_bytes(self) -> int:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock
 from ..errors import CheckpointError, CorruptionError, FencedError
 from ..executor import Executor
-from ..state.backend import SnapshotFiles
 from .attempts import AttemptRecord, Attempts
 from .blobs import BlobExistsError, Blobs
-from .contents import Contents, FetchProgress, gathered
+from .contents import Contents, FetchProgress, LocalFiles, gathered
 from .line import Start, why_left
 from .listing import CHECKPOINTS, CheckpointInfo, inspect, list_checkpoints, manifest_path
 from .local_files import STAGING
@@ -246,7 +245,7 @@ class CheckpointStorage:
     # Contents -------------------------------------------------------------------------------------------
 
     async def store_files(
-        self, files: SnapshotFiles, known: MutableMapping[str, str], is_wanted: Callable[[], bool] = lambda: True
+        self, files: LocalFiles, known: MutableMapping[str, str], is_wanted: Callable[[], bool] = lambda: True
     ) -> Sequence[FileEntry]:
         """Store the files of a snapshot and describe them, in order; those with contents stored before cost
         nothing.
@@ -255,7 +254,7 @@ class CheckpointStorage:
         stored before an error, so `release` has nothing to do then.
 
         Args:
-            files: the snapshot.
+            files: the snapshot, or others.
             known: identity of an immutable file → SHA-256, one mapping per operator store; filled here, so
                 that no such file is read twice. Forgets what the snapshot no longer has.
             is_wanted: asked on the way, in any thread; false gives it up. What is stored by then stays known, so the

@@ -184,6 +184,9 @@ def _summary(info: CheckpointInfo) -> dict[str, Any]:
         "state_bytes": manifest.state_bytes,
         "records": _records(manifest),
         "finished": manifest.finished,
+        "unaligned": bool(manifest.in_flight),
+        "in_flight_records": manifest.in_flight_records,
+        "in_flight_bytes": manifest.in_flight_bytes,
         "left": info.left,
         "problem": None,
     }
@@ -195,10 +198,11 @@ def _line(info: CheckpointInfo) -> str:
         return f"{info.title}: {'DAMAGED' if info.damaged else 'UNREADABLE'}: {info.problem}"
     title = info.title if info.name is None else f"{info.title} (id {info.checkpoint_id})"
     finished = ", the streams have ended" if manifest.finished else ""
+    in_flight = f", unaligned with {manifest.in_flight_records} in flight" if manifest.in_flight else ""
     left = "" if info.left is None else f"; left: {info.left}"
     return (
         f"{title}: {time_text(manifest.completed_at_ms)}, attempt {manifest.attempt}, "
-        f"{size(manifest.state_bytes)} of state, {_records(manifest)} records read{finished}{left}"
+        f"{size(manifest.state_bytes)} of state, {_records(manifest)} records read{in_flight}{finished}{left}"
     )
 
 
@@ -214,6 +218,7 @@ def _description(manifest: Manifest) -> list[str]:
         f"completed     {time_text(manifest.completed_at_ms)}",
         f"took          {', '.join(f'{name} {ms} ms' for name, ms in sorted(manifest.durations_ms.items()))}",
         f"attempt       {manifest.attempt}, started from {restored}",
+        f"barriers      {'overtook records: unaligned' if manifest.in_flight else 'aligned'}",
         f"key groups    {manifest.max_parallelism}",
         f"state         {size(manifest.state_bytes)} in {len(manifest.contents())} files",
     ]
@@ -230,6 +235,11 @@ def _description(manifest: Manifest) -> list[str]:
             lines.append(
                 f"source        {operator_id}, split {split_id}: {split.records} records, offset {split.offset}{ended}"
             )
+    for receiver, on_the_way in sorted(manifest.in_flight.items()):
+        records = sum(subtask.records for subtask in on_the_way.subtasks)
+        n_bytes = sum(file.size for subtask in on_the_way.subtasks for file in subtask.files)
+        senders = ", ".join(dict.fromkeys(edge.upstream for edge in on_the_way.edges))
+        lines.append(f"in flight     from {senders} to {receiver}: {records} records, {size(n_bytes)}")
     for operator_id, committables in sorted(manifest.committables.items()):
         lines.append(f"sink          {operator_id}: {len(committables)} pieces of output")
     return lines

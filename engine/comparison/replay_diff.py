@@ -148,6 +148,12 @@ class _Comparison:
         if committed:
             of = self._ending_at_a_checkpoint(committed, of)
         planned = await plan_replay(self._topology, config, of, clock=clock, executor=executor)
+        if committed and planned.to is not None and planned.to.in_flight:
+            raise ConfigError(
+                f"{planned.to.title} is unaligned: what comes of the {planned.to.in_flight_records} records that were in "
+                f"flight there was not written by then, so sink {committed[0]!r} cannot be compared; end at an aligned "
+                "checkpoint or a savepoint (to), or give the old code (against)"
+            )
         sides = {name: (self._side(name, "old"), self._side(name, "new")) for name in self._compared}
         context = _contexts(planned, clock, executor)
         if self._against is not None:

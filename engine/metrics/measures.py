@@ -196,6 +196,8 @@ class CheckpointMeasures:
         last_uploaded_bytes: size of those that were not there before.
         last_sync_ms: longest time that a subtask stood still for its snapshot.
         last_alignment_ms: longest time that a subtask held back inputs for it.
+        last_in_flight_bytes: size of the records in flight in the last one; 0 unless it was unaligned.
+        unaligned: how many of the completed ones were unaligned.
         durations: of all completed ones.
     """
 
@@ -209,6 +211,8 @@ class CheckpointMeasures:
     last_uploaded_bytes: int = 0
     last_sync_ms: float = 0.0
     last_alignment_ms: float = 0.0
+    last_in_flight_bytes: int = 0
+    unaligned: int = 0
     durations: Histogram = field(default_factory=Histogram)
 
     def complete(
@@ -221,6 +225,8 @@ class CheckpointMeasures:
         uploaded_bytes: int = 0,
         sync_ms: float = 0.0,
         alignment_ms: float = 0.0,
+        in_flight_bytes: int = 0,
+        unaligned: bool = False,
     ) -> None:
         """Count a checkpoint whose manifest is written."""
         self.completed += 1
@@ -231,6 +237,8 @@ class CheckpointMeasures:
         self.last_uploaded_bytes = uploaded_bytes
         self.last_sync_ms = sync_ms
         self.last_alignment_ms = alignment_ms
+        self.last_in_flight_bytes = in_flight_bytes
+        self.unaligned += unaligned
         self.durations.add(duration_ms / 1000)
 
     def fail(self, reason: str) -> None:
@@ -257,6 +265,8 @@ class CheckpointMeasures:
             "last_uploaded_bytes": self.last_uploaded_bytes,
             "last_sync_ms": self.last_sync_ms,
             "last_alignment_ms": self.last_alignment_ms,
+            "last_in_flight_bytes": self.last_in_flight_bytes,
+            "unaligned": self.unaligned,
             "age_ms": self.age_ms(now_ms),
         }
 

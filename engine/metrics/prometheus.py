@@ -136,6 +136,7 @@ class MeasuresCollector(Collector):
         checkpoints = self._measures.checkpoints
         yield self._counter("checkpoints_completed", "Checkpoints that became usable.", checkpoints.completed)
         yield self._counter("checkpoints_failed", "Checkpoints that were given up.", checkpoints.failed)
+        yield self._counter("checkpoints_unaligned", "Checkpoints that hold records in flight.", checkpoints.unaligned)
         yield self._histogram(
             "checkpoint_duration_seconds",
             "From trigger to manifest, of completed checkpoints.",
@@ -164,6 +165,11 @@ class MeasuresCollector(Collector):
             "checkpoint_last_alignment_seconds",
             "Longest time that a subtask held back inputs for the last one.",
             checkpoints.last_alignment_ms / 1000,
+        )
+        yield self._gauge(
+            "checkpoint_last_in_flight_bytes",
+            "Records in flight in the last one; 0 unless it is unaligned.",
+            checkpoints.last_in_flight_bytes,
         )
 
     def _job(self) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from .. import state
 from ..checkpoint.assembly import JobFacts, StatefulOperator
 from ..checkpoint.commit import CommittingSink, OnEvent
 from ..checkpoint.coordinator import CheckpointCoordinator
+from ..checkpoint.in_flight import receivers
 from ..checkpoint.manifest import Manifest
 from ..checkpoint.redistribution import assign_splits
 from ..checkpoint.retention import sweep
@@ -130,7 +131,9 @@ class Attempt:
         )
         self.coordinator.attach(self.worker)
         try:
-            await self.worker.deploy(Deployment(self.attempt, splits, restored.snapshots))
+            await self.worker.deploy(
+                Deployment(self.attempt, splits, restored.snapshots, restored.in_flight, restored.record_types)
+            )
         except BaseException:
             await asyncio.shield(self._executor.run(self.worker.close))
             raise
@@ -296,6 +299,7 @@ class Attempt:
                 for node in chain.nodes
                 if node.stateful
             },
+            receivers=receivers(self._plan),
         )
 
     def _context(self, node: Node) -> ConnectorContext:

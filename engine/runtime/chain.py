@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from ...connectors.sink import Committable
 from ..clock import Clock
+from ..errors import CheckpointError
 from ..executor import Executor
 from ..metrics.measures import SubtaskMeasures
 from ..state.backend import PendingSnapshot, SnapshotFiles
@@ -16,6 +18,7 @@ from .elements import Barrier
 from .node import OperatorNode
 from .outputs import ChannelOutput, SinkLeaf
 from .pace import SnapshotPace
+from .recording import InFlightFiles, Recording, UnrecordableChannelError
 
 _CATCH_UP_S = 0.001
 """How long a snapshot waits for a database that has not flushed yet what it was given."""
@@ -55,6 +58,7 @@ class SubtaskReport:
         sync_ms: how long the subtask stood still for it.
         alignment_ms: how long inputs were held back before.
         snapshot_ms: how long the part in the background took.
+        in_flight: what was on its way to the subtask, on local disk; None where the barrier has not overtaken anything.
     """
 
     subtask: str
@@ -66,6 +70,7 @@ class SubtaskReport:
     sync_ms: float = 0.0
     alignment_ms: float = 0.0
     snapshot_ms: float = 0.0
+    in_flight: InFlightFiles | None = None
 
 
 class Reporter(Protocol):
@@ -80,9 +85,17 @@ class Reporter(Protocol):
         """The subtask has seen the end of all its input."""
         ...
 
+    def not_recordable(self, error: UnrecordableChannelError) -> None:
+        """What is in flight on an edge cannot be part of a checkpoint: barriers wait for it."""
+        ...
+
 
 class Chain:
-    """The nodes of one subtask in topological order. Knows nothing of where its input comes from."""
+    """The nodes of one subtask in topological order. Knows nothing of where its input comes from.
+
+    Attributes:
+        hurried: `hurry` has been called, and `settle` not yet.
+    """
 
     def __init__(
         self,
@@ -101,6 +114,7 @@ class Chain:
         self.name = name
         self.nodes = nodes
         self.measures = measures
+        self.hurried = False
         self._outputs = outputs
         self._sinks = sinks
         self._leaves: list[ChannelOutput | SinkLeaf] = [*outputs, *sinks]
@@ -111,6 +125,8 @@ class Chain:
         self._spawn = spawn
         self._reporter = reporter
         self._snapshot_directory = snapshot_directory
+        self._written = asyncio.Event()
+        self._written.set()
         self._finishing: Any = None
         self._snapshot_pace = SnapshotPace()
 
@@ -134,9 +150,24 @@ class Chain:
 
     async def snapshot_finished(self) -> None:
         """Wait until no snapshot of this subtask is being written."""
-        if self._finishing is not None:
-            await self._finishing
-            self._finishing = None
+        await self._written.wait()
+
+    def hurry(self) -> None:
+        """A barrier is to overtake: nothing that is handed over to other subtasks waits for room, until `settle`."""
+        self.hurried = True
+        for output in self._outputs:
+            output.hurry(True)
+
+    async def settle(self) -> None:
+        """After `hurry`: wait until no receiver holds more than it should. So one that stands still never gets more than what
+        one walk leaves, however many barriers overtake. Ends also when `hurry` is called anew."""
+        self.hurried = False
+        for output in self._outputs:
+            output.hurry(False)
+        started = self._clock.monotonic()
+        for output in self._outputs:
+            await output.room()
+        self.measures.backpressured_s += self._clock.monotonic() - started
 
     def next_processing_time(self) -> int | None:
         """When a processing-time timer is due next."""
@@ -165,9 +196,12 @@ class Chain:
         barrier: Barrier,
         splits: dict[str, dict[str, SplitPosition]],
         alignment_ms: float = 0.0,
+        recording: Recording | None = None,
     ) -> None:
-        """Snapshot, pass the barrier on, and acknowledge from the background."""
-        await self.snapshot_finished()
+        """Snapshot, pass the barrier on, and acknowledge from the background; a `recording`, once it has ended."""
+        if self._finishing is not None:
+            # Also what was recorded for the one before it: reports come in the order of checkpoints.
+            await self._finishing
         started = self._clock.monotonic()
         checkpoint_id = barrier.checkpoint_id
         pending: list[PendingSnapshot] = []
@@ -203,10 +237,15 @@ class Chain:
             sync_ms=sync_ms,
             alignment_ms=alignment_ms,
         )
-        self._finishing = self._spawn(self._finish(report, pending, failure))
+        self._written.clear()
+        self._finishing = self._spawn(self._finish(report, pending, failure, recording))
 
     async def _finish(
-        self, report: SubtaskReport, pending: Sequence[PendingSnapshot], failure: Exception | None
+        self,
+        report: SubtaskReport,
+        pending: Sequence[PendingSnapshot],
+        failure: Exception | None,
+        recording: Recording | None,
     ) -> None:
         started = self._clock.monotonic()
         snapshots: list[SnapshotFiles] = []
@@ -217,9 +256,23 @@ class Chain:
             except Exception as error:  # as above
                 failure = failure or error
         took_ms = (self._clock.monotonic() - started) * 1000
+        self._written.set()
+        in_flight: InFlightFiles | None = None
+        if recording is not None and failure is None:
+            await recording.ended.wait()
+            failure = recording.failure
+            if failure is None:
+                try:
+                    in_flight = await self._executor.run(self._write_recording, recording)
+                except CheckpointError as error:  # as above
+                    failure = error
         # Also with a failure the report goes: the records in its committables will not come again.
-        report = replace(report, snapshots=tuple(snapshots), snapshot_ms=took_ms)
+        report = replace(report, snapshots=tuple(snapshots), snapshot_ms=took_ms, in_flight=in_flight)
         self._spawn(self._reporter.acknowledge(report, failure))
+
+    def _write_recording(self, recording: Recording) -> InFlightFiles:
+        directory = self._snapshot_directory / f"{recording.checkpoint_id}-in-flight"
+        return recording.write(self.measures.name, self.measures.subtask, directory)
 
     async def _write(self, snapshot: PendingSnapshot) -> None:
         """Write what has changed in portions, letting others run in between: the subtask goes on from batch to batch."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint.contents import FetchProgress, gathered
-from ..checkpoint.manifest import SubtaskState
+from ..checkpoint.manifest import FileEntry
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
 
@@ -20,11 +20,11 @@ _TELL_INTERVAL_S = 2.0
 async def fetch_all(
     storage: CheckpointStorage,
     checkpoint_id: int,
-    folders: Mapping[Path, SubtaskState],
+    folders: Mapping[Path, Sequence[FileEntry]],
     clock: Clock,
     on_event: OnEvent,
 ) -> None:
-    """Put the files of snapshots into their folders, all at the same time.
+    """Put the files of a checkpoint into their folders, all at the same time.
 
     Args:
         on_event: is told of the way that it has come every two seconds (`state_restoring`), and of its end
@@ -35,7 +35,7 @@ async def fetch_all(
     """
     if not folders:
         return
-    progress = FetchProgress(sum(entry.size for state in folders.values() for entry in state.files))
+    progress = FetchProgress(sum(entry.size for entries in folders.values() for entry in entries))
 
     def facts() -> dict[str, Any]:
         return {
@@ -50,9 +50,9 @@ async def fetch_all(
             await clock.sleep(_TELL_INTERVAL_S)
             on_event("state_restoring", facts())
 
-    async def fetch(named: tuple[Path, SubtaskState]) -> None:
-        folder, state = named
-        await storage.fetch_files(checkpoint_id, state.files, folder, progress)
+    async def fetch(named: tuple[Path, Sequence[FileEntry]]) -> None:
+        folder, entries = named
+        await storage.fetch_files(checkpoint_id, entries, folder, progress)
 
     began = clock.monotonic()
     try:

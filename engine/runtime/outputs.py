@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...connectors.sink import Committable, SinkWriter
-from ...operators.batch import Batch
+from ...operators.batch import Batch, joined
 from ..clock import Clock
 from ..errors import JobError, OperatorError
 from ..metrics.measures import Histogram, OperatorMeasures
@@ -53,6 +53,16 @@ class ChannelOutput:
         pending, self._pending = self._pending, []
         for channel, element in pending:
             await self._channels[channel].send(element, arrived)
+
+    def hurry(self, on: bool) -> None:
+        """While it is on, what is handed over does not wait for room."""
+        for channel in self._channels:
+            channel.hurry(on)
+
+    async def room(self) -> None:
+        """Until no channel holds more than it should, or `hurry` is on."""
+        for channel in self._channels:
+            await channel.room()
 
 
 class SinkLeaf:
@@ -101,6 +111,9 @@ class SinkLeaf:
 
     async def flush(self, arrived: float) -> None:
         pending, self._pending = self._pending, []
+        if len(pending) > 1:
+            # One write for each walk: that is how long a barrier may have to wait for a slow sink.
+            pending = joined(pending)
         for batch in pending:
             with _SinkBoundary(self.operator_id):
                 await self.writer.write(batch)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,8 @@ from msgspec.structs import replace
 from ...connectors.source import Source, SourceError, Split
 from ...operators.time import MIN_WATERMARK
 from ..checkpoint.decisions import Refuse, Restore, StartFresh, choose_restore
-from ..checkpoint.manifest import Manifest, SplitEntry, SubtaskState
+from ..checkpoint.in_flight import fitting, misfits
+from ..checkpoint.manifest import FileEntry, InFlightSubtask, Manifest, SplitEntry
 from ..checkpoint.redistribution import assign_snapshots, assign_splits
 from ..checkpoint.storage import CheckpointStorage
 from ..clock import Clock
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 Fetched = dict[str, list[list[tuple[StoreSnapshot, Path]]]]
+OnTheWay = dict[str, dict[int, tuple[InFlightSubtask, Path]]]
 Dealt = dict[str, list[list[tuple[Split, SplitPosition | None]]]]
 
 
@@ -74,11 +77,15 @@ class Restored:
         manifest: where the splits go on from, under the names of today; None for a start from nothing.
         snapshots: see `Deployment.snapshots`.
         checkpoint_id: the checkpoint whose state and output this is; None for none.
+        in_flight: see `Deployment.in_flight`.
+        record_types: see `Deployment.record_types`.
     """
 
     manifest: Manifest | None
     snapshots: Fetched
     checkpoint_id: int | None
+    in_flight: OnTheWay = field(default_factory=dict)
+    record_types: Mapping[str, Any] = field(default_factory=dict)
 
 
 def begin_again(first: Manifest) -> Restored:
@@ -91,7 +98,8 @@ def begin_again(first: Manifest) -> Restored:
         }
         for name, splits in first.sources.items()
     }
-    return Restored(replace(first, sources=sources, operators={}, committables={}, finished=False), {}, None)
+    nothing = replace(first, sources=sources, operators={}, committables={}, finished=False, in_flight={})
+    return Restored(nothing, {}, None)
 
 
 async def restore(
@@ -136,15 +144,17 @@ async def restore(
         if fitted.problems:
             raise TopologyError(fitted.problems)
         try:
-            fetched = await _fetch(storage, fitted, plan, config.allow_dropped, directory, clock, on_event)
-            return Restored(fitted.manifest, fetched, fitted.manifest.checkpoint_id)
+            fetched, in_flight = await _fetch(storage, fitted, plan, config.allow_dropped, directory, clock, on_event)
+            types = {node.name: node.record_type for node in plan.topology.nodes}
+            types |= {node.was: types[node.operator_id] for node in fitted.nodes if node.was is not None}
+            return Restored(fitted.manifest, fetched, fitted.manifest.checkpoint_id, in_flight, types)
         except CorruptionError as error:
             problems.setdefault(fitted.manifest.checkpoint_id, []).append(str(error))
 
 
 def fit_to(plan: Plan, config: RunConfig, manifest: Manifest) -> Fit:
     """Whether a checkpoint fits a plan, under the settings of a run."""
-    return fit(
+    fitted = fit(
         manifest,
         node_facts(plan),
         plan.max_parallelism,
@@ -152,6 +162,7 @@ def fit_to(plan: Plan, config: RunConfig, manifest: Manifest) -> Fit:
         rename=config.rename,
         allow_dropped=config.allow_dropped,
     )
+    return dataclasses.replace(fitted, general=(*fitted.general, *misfits(fitted.manifest, plan)))
 
 
 async def _fetch(
@@ -162,11 +173,12 @@ async def _fetch(
     directory: Path,
     clock: Clock,
     on_event: OnEvent,
-) -> Fetched:
-    """Every old snapshot that is needed, once, however many subtasks read from it: a backend leaves its folder as it is."""
+) -> tuple[Fetched, OnTheWay]:
+    """Every old snapshot that is needed, once, however many subtasks read from it: a backend leaves its folder as it is. And
+    what was in flight."""
     manifest = fitted.manifest
     fetched: Fetched = {}
-    folders: dict[Path, SubtaskState] = {}
+    folders: dict[Path, Sequence[FileEntry]] = {}
     directory = directory / str(manifest.checkpoint_id)  # apart from what a damaged one may have left
     for chain in plan.chains:
         ranges = [plan.key_groups(chain, subtask) for subtask in range(chain.parallelism)]
@@ -177,10 +189,17 @@ async def _fetch(
             fetched[node.name] = []
             for states in assign_snapshots(entry, ranges, rehashed=fitted.rehashed):
                 named = [(directory / f"{node.name}-{state.snapshot.subtask}", state) for state in states]
-                folders.update(named)
+                folders.update((folder, state.files) for folder, state in named)
                 fetched[node.name].append([(state.snapshot, folder) for folder, state in named])
+    in_flight: OnTheWay = {
+        receiver: {
+            found.subtask: (found, directory / f"{receiver}-{found.subtask}-in-flight") for found in entry.subtasks
+        }
+        for receiver, entry in fitting(manifest, plan).items()
+    }
+    folders.update((folder, found.files) for entry in in_flight.values() for found, folder in entry.values())
     await fetch_all(storage, manifest.checkpoint_id, folders, clock, on_event)
-    return fetched
+    return fetched, in_flight
 
 
 async def deal_out_splits(

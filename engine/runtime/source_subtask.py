@@ -15,69 +15,15 @@ from ...operators.watermarks import Watermarks
 from ..clock import Clock
 from ..errors import OperatorError, RecordError
 from ..metrics.measures import OperatorMeasures, SplitMeasures
-from .chain import Chain, Reporter, SplitPosition
+from .chain import Chain, Reporter
 from .elements import Barrier
 from .event_time import EventTime
 from .node import Target
 from .pace import BatchSize, Pace, RecordBudget
 from .replaying import Replaying
 from .split_end import SplitEnd
-from .watermarks import SplitWatermark, lowest
-
-
-class SplitProgress:
-    """One split, its offset after the last record sent on, and its watermark.
-
-    Attributes:
-        end: where a replay ends it; None: where it ends by itself.
-        held: it has come to that end and is not read any more, but its stream has not ended there.
-        complete_ms: all its records up to this event time have been read, and it is held for that reason.
-        most: how many records are asked for at once, when it comes near its end.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        position: SplitPosition | None,
-        watermarks: Watermarks,
-        measures: SplitMeasures,
-        end: SplitEnd | None = None,
-    ) -> None:
-        self.split = split
-        self.end = end
-        self.held = False
-        self.complete_ms: int | None = None
-        self.most: int | None = None
-        self.offset: Offset = None if position is None else position.offset
-        self.ended = position is not None and position.ended
-        self.records = 0 if position is None else position.records
-        self.watermark = SplitWatermark(watermarks, MIN_WATERMARK if position is None else position.watermark_ms)
-        self.measures = measures
-        self.idle = False
-        self.last_record: float = 0.0
-        self.parked_until = -inf
-        self.lingers_until = -inf
-
-    def ready(self, now: float) -> bool:
-        """Neither parked because it had nothing, nor waiting for a batch to fill."""
-        return self.parked_until <= now and self.lingers_until <= now
-
-    def end_if_reached(self) -> None:
-        """Stop at the end that was set for it, where it has come to that."""
-        if self.end is not None and not self.ended and self.end.reached(self.offset, self.records):
-            self.stop_at(self.end)
-
-    def stop_at(self, end: SplitEnd) -> None:
-        """Read no more. Where the stream has not ended the split stands as it stood there: its watermark counts, unless it
-        was idle."""
-        if end.ended:
-            self.ended = True
-            return
-        self.held, self.idle, self.complete_ms = True, end.idle, end.watermark_ms
-
-    def position(self) -> SplitPosition:
-        mark = self.watermark.watermark_ms
-        return SplitPosition(self.split, self.offset, self.ended, mark, self.records, self.idle)
+from .split_progress import SplitProgress
+from .watermarks import lowest
 
 
 class SourceSubtask:
@@ -164,6 +110,11 @@ class SourceSubtask:
         self._barriers.append(barrier)
         self.wake()
 
+    def overtake(self, checkpoint_id: int) -> None:
+        """Where the barrier of a checkpoint is still waiting, it waits no longer for room in the channels."""
+        if any(barrier.checkpoint_id == checkpoint_id for barrier in self._barriers):
+            self.chain.hurry()
+
     def completed(self, checkpoint_id: int) -> None:
         """A checkpoint is complete: the reader may tell the outside world."""
         self._completed = checkpoint_id
@@ -220,6 +171,8 @@ class SourceSubtask:
         clock, measures = self._clock, self.chain.measures
         while self._barriers:
             await self._barrier(self._barriers.pop(0))
+            if self.chain.hurried and not self._barriers:
+                await self.chain.settle()
         await self._tell_reader()
         while self._found:
             split = self._found.pop(0)

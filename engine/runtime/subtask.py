@@ -7,11 +7,13 @@ from typing import Any
 
 from ...operators.batch import Batch
 from ...operators.operator import AsyncOperator
+from ...operators.time import MIN_WATERMARK
 from ..clock import Clock
 from .chain import Chain, Reporter
 from .channel import Gate
 from .elements import Barrier, Element, EndOfStream, Idle, Watermark
 from .node import Entry, OperatorNode, Target
+from .recording import InputEdge, Recording, RestoredInputs
 from .watermarks import InputWatermarks
 
 
@@ -21,6 +23,7 @@ class Subtask:
     Args:
         head: the chain's first node, which hears of everything but batches.
         entries: per channel, where its batches go: the head, or one of the head's inputs.
+        edges: what leads into it, in the order of the channels.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Subtask:
         head: Target,
         entries: Sequence[Entry],
         *,
+        edges: Sequence[InputEdge],
         idle_channels: Sequence[bool],
         clock: Clock,
         reporter: Reporter,
@@ -41,6 +45,7 @@ class Subtask:
         self.watermarks = InputWatermarks(idle_channels)
         self._head = head
         self._entries = entries
+        self._edges = edges
         self._clock = clock
         self._reporter = reporter
         self._spawn = spawn
@@ -54,6 +59,16 @@ class Subtask:
         self._async: AsyncOperator[Any, Any] | None = (
             head.operator if isinstance(head, OperatorNode) and isinstance(head.operator, AsyncOperator) else None
         )
+        gate.on_due = chain.hurry
+        gate.on_refused = reporter.not_recordable
+
+    def restore(self, restored: RestoredInputs) -> None:
+        """Before `run`: stand where it stood when its snapshot was taken, with what was on its way to it."""
+        self.watermarks.restore(restored.watermark_ms, restored.watermarks, restored.idle)
+        arrived = self._clock.monotonic()
+        for channel, elements in enumerate(restored.elements):
+            for element in elements:
+                self.gate.append(channel, element, arrived)
 
     def release(self) -> None:
         """The job has ended: return from `run`."""
@@ -68,10 +83,14 @@ class Subtask:
             await chain.open()
             if self._async is not None:
                 self._async.start(self._spawn, gate.wake)
+            await self._tell_restored()
             while not self._released:
                 await self._collect()
                 await self._snapshot_if_due()
                 until_timer = await chain.tick()
+                if chain.hurried:
+                    await self._overtake()
+                    continue
                 takes_more = self._due is None and (self._async is None or self._async.ready)
                 item = gate.poll() if takes_more else None
                 if item is None:
@@ -125,6 +144,8 @@ class Subtask:
         await self.chain.flush(arrived)
 
     async def _align(self, channel: int, barrier: Barrier) -> None:
+        if barrier.checkpoint_id <= self.gate.aligner.passed:
+            return  # it has overtaken what stood before it
         if self._aligning_since is None:
             self._aligning_since = self._clock.monotonic()
         if self.gate.aligner.arrive(channel, barrier.checkpoint_id):
@@ -133,6 +154,25 @@ class Subtask:
             await self._collect()
             self._due = barrier, alignment_ms
             await self._snapshot_if_due()
+
+    async def _overtake(self) -> None:
+        """Take the snapshot now: what stands before the barrier is recorded, and worked on after it."""
+        await self._collect()
+        barrier = self.gate.due  # none where the checkpoint has been given up meanwhile
+        if barrier is not None and self.gate.overtake(
+            recording := Recording(barrier.checkpoint_id, self._edges, self.watermarks)
+        ):
+            since, self._aligning_since = self._aligning_since, None
+            alignment_ms = 0.0 if since is None else (self._clock.monotonic() - since) * 1000
+            await self.chain.barrier(barrier, {}, alignment_ms, recording)
+        await self.chain.settle()
+
+    async def _tell_restored(self) -> None:
+        """After a restore: the watermark and the idleness that stand before what was in flight."""
+        if self.watermarks.merged > MIN_WATERMARK:
+            await self._raise(self.watermarks.merged, self._clock.monotonic())
+        self._must_tell_idle = self.watermarks.all_idle
+        await self._tell_idle()
 
     async def _snapshot_if_due(self) -> None:
         # Calls in flight are part of the state; where none is kept, the last barrier waits for them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from ...connectors.sink import Sink
 from ...connectors.source import Source, Split
 from ...operators.errors import Retry
 from ...operators.operator import MultiInputOperator, Operator
+from ..checkpoint.in_flight import way
+from ..checkpoint.manifest import InFlightSubtask
 from ..clock import Clock
 from ..config import RunConfig
 from ..executor import Executor
@@ -27,16 +29,19 @@ from ..topology import Node
 from .chain import Chain, Reporter, SplitPosition
 from .channel import Channel, Gate
 from .contexts import ConnectorContext
-from .elements import Barrier
+from .elements import Barrier, Element
 from .event_time import EventTime
 from .node import Entry, InputPort, NodeContext, OperatorNode, Target
 from .outputs import ChannelOutput, SinkLeaf
 from .pace import RecordBudget
 from .partitioners import Broadcast, Forward, Hash, Partitioner, RoundRobin
+from .recording import FILE_NAME, InputEdge, RestoredInputs, read_recording
+from .recovery import OnTheWay
 from .replaying import Replaying, ReplayRange
 from .silence import passes_silence_on, silent_inputs
-from .source_subtask import SourceSubtask, SplitProgress
+from .source_subtask import SourceSubtask
 from .split_end import SplitEnd
+from .split_progress import SplitProgress
 from .subtask import Subtask
 
 
@@ -50,11 +55,15 @@ class Deployment:
             beginning).
         snapshots: per stateful operator and subtask, the snapshots to restore from, each with the folder of its files;
             operators that are not there start empty.
+        in_flight: per operator and subtask, what was on its way there, with the folder of its file.
+        record_types: the record types of the topology by operator id, also under the ids in the checkpoint.
     """
 
     attempt: int
     splits: dict[str, list[list[tuple[Split, SplitPosition | None]]]]
     snapshots: dict[str, list[list[tuple[StoreSnapshot, Path]]]]
+    in_flight: OnTheWay = field(default_factory=dict)
+    record_types: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Worker:
@@ -147,6 +156,18 @@ class Worker:
         """Put a barrier into every source."""
         for source in self.sources:
             source.trigger(barrier)
+
+    def overtake(self, checkpoint_id: int) -> None:
+        """From now on the barrier of a checkpoint overtakes what stands before it."""
+        for source in self.sources:
+            source.overtake(checkpoint_id)
+        for subtask in self.subtasks:
+            subtask.gate.allow_overtaking(checkpoint_id)
+
+    def give_up(self, checkpoint_id: int) -> None:
+        """Nobody waits for a checkpoint any more."""
+        for subtask in self.subtasks:
+            subtask.gate.forbid_overtaking(checkpoint_id)
 
     def completed(self, checkpoint_id: int) -> None:
         """A checkpoint is complete and its output committed."""
@@ -284,20 +305,34 @@ class Worker:
                 self._silent.add((chain, subtask))
         else:
             inputs = silent_inputs(chain, subtask, self._silent)
-            if passes_silence_on(chain, inputs, restored=chain.head.name in deployment.snapshots):
+            in_flight = deployment.in_flight.get(chain.head.name, {}).get(subtask)
+            nothing_comes = passes_silence_on(chain, inputs, restored=chain.head.name in deployment.snapshots)
+            if nothing_comes and (in_flight is None or not in_flight[0].files):
                 self._silent.add((chain, subtask))
-            self.subtasks.append(
-                Subtask(
-                    made_chain,
-                    self._gates[chain, subtask],
-                    targets[chain.head],
-                    _entries(chain, targets[chain.head]),
-                    idle_channels=inputs,
-                    clock=self._clock,
-                    reporter=self._reporter,
-                    spawn=self._spawn,
-                )
+            types = {node.name: node.record_type for node in self._plan.topology.nodes}
+            made_subtask = Subtask(
+                made_chain,
+                self._gates[chain, subtask],
+                targets[chain.head],
+                _entries(chain, targets[chain.head]),
+                edges=_input_edges(chain, types),
+                idle_channels=inputs,
+                clock=self._clock,
+                reporter=self._reporter,
+                spawn=self._spawn,
             )
+            self.subtasks.append(made_subtask)
+            if in_flight is not None:
+                made_subtask.restore(await self._read_inputs(chain, *in_flight, deployment.record_types))
+
+    async def _read_inputs(
+        self, chain: Chained, state: InFlightSubtask, folder: Path, record_types: Mapping[str, Any]
+    ) -> RestoredInputs:
+        elements: list[list[Element]] = []
+        if state.files:
+            edges = _input_edges(chain, record_types)
+            elements = await self._executor.run(read_recording, folder / FILE_NAME, edges)
+        return RestoredInputs(state.watermark_ms, state.watermarks, state.idle, elements)
 
     def _make_source(
         self,
@@ -441,3 +476,11 @@ def _entries(chain: Chained, head: Target) -> list[Entry]:
             port = InputPort(head, head.operator, edge.input)
         entries += [port] * edge.channels_per_receiver
     return entries
+
+
+def _input_edges(chain: Chained, record_types: Mapping[str, Any]) -> list[InputEdge]:
+    """What leads into each subtask of a chain."""
+    return [
+        InputEdge(way(edge.upstream.name, edge.tag, chain.head.name), edge.channels_per_receiver, record_types)
+        for edge in chain.inputs
+    ]

@@ -35,7 +35,7 @@ def renamed(
     """
     if manifest.fingerprint == fingerprint:
         return manifest, {}, []
-    known = {*manifest.operators, *manifest.sources, *manifest.committables}
+    known = {*manifest.operators, *manifest.sources, *manifest.committables, *_on_the_way(manifest)}
     done: dict[str, str] = {}
     problems: list[str] = []
     for old, new in rename.items():
@@ -71,6 +71,16 @@ def renamed(
         operators=operators,
         sources=under_new_names(manifest.sources),
         committables=under_new_names(manifest.committables),
+        in_flight={
+            name: msgspec.structs.replace(
+                entry,
+                edges=tuple(
+                    msgspec.structs.replace(edge, upstream=new_of.get(edge.upstream, edge.upstream))
+                    for edge in entry.edges
+                ),
+            )
+            for name, entry in under_new_names(manifest.in_flight).items()
+        },
     )
     return manifest, done, []
 
@@ -79,3 +89,8 @@ def _of_operator(entry: OperatorEntry, name: str) -> OperatorEntry:
     replace = msgspec.structs.replace
     subtasks = [replace(state, snapshot=replace(state.snapshot, operator_id=name)) for state in entry.subtasks]
     return replace(entry, subtasks=tuple(subtasks))
+
+
+def _on_the_way(manifest: Manifest) -> set[str]:
+    """The operators between which records were in flight."""
+    return {*manifest.in_flight, *(edge.upstream for entry in manifest.in_flight.values() for edge in entry.edges)}

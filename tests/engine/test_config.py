@@ -24,6 +24,7 @@ def test_every_setting_has_a_value_to_start_with() -> None:
         ("checkpoint_interval", "10"),
         ("checkpoint_interval", "0s"),
         ("checkpoint_min_pause", "-1s"),
+        ("alignment_timeout", "soon"),
         ("checkpoint_failure_limit", -1),
         ("checkpoint_store", "region=x"),
         ("checkpoint_store", {"client": {}}),
@@ -113,3 +114,10 @@ def test_local_recovery_needs_a_place_that_survives() -> None:
     """A temporary folder goes with the process."""
     with pytest.raises(ConfigError, match=r"local_recovery = True needs a place .*: set state_dir"):
         RunConfig(checkpoints="s3://b", local_recovery=True)
+
+
+def test_barriers_overtake_after_a_while_at_once_or_never():
+    """The alignment timeout may be zero, and may be none."""
+    found = [RunConfig(alignment_timeout=value).alignment_timeout_ms for value in ("10s", "0ms", None)]
+    assert found == [10_000, 0, None]
+    assert RunConfig().alignment_timeout_ms == 10_000

@@ -80,8 +80,10 @@ def test_a_doubled_dollar_is_no_reference(tmp_path: Path) -> None:
 
 def test_none_can_be_said_in_text() -> None:
     """A flag or variable can take away what a file gives."""
-    config = load_config(None, None, {"TIDEGATE_METRICS_PORT": "none"}, {"restore": "none"}, {"metrics_port": 0})
+    variables = {"TIDEGATE_METRICS_PORT": "none", "TIDEGATE_ALIGNMENT_TIMEOUT": "none"}
+    config = load_config(None, None, variables, {"restore": "none"}, {"metrics_port": 0})
     assert config.metrics_port is None
+    assert config.alignment_timeout is None
     assert config.restore is None
 
 

@@ -126,12 +126,34 @@ BEFORE = [
 AFTER = [Reading("x", 95_000, 7), Reading("c", 180_000, 8), Reading("a", 181_000, 9)]
 
 
+class HeldSink:
+    """A file sink whose first write waits until it is let go: meanwhile records pile up in front of it."""
+
+    def __init__(self, sink: Any) -> None:
+        self.let_go = asyncio.Event()
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def writer(self, context: Any) -> Any:
+        writer = self._sink.writer(context)
+        write = writer.write
+
+        async def held(batch: Any) -> None:
+            await self.let_go.wait()
+            await write(batch)
+
+        writer.write = held
+        return writer
+
+
 def _flat(kind: str) -> Any:
     return lambda r: (kind, r.key, r.start_ms, r.end_ms, r.n, r.mean)
 
 
-def topology(source: Any, out: Path, answers: asyncio.Event) -> Topology:
-    """A job with every kind of state. Calls whose value is even wait for `answers`."""
+def topology(source: Any, out: Path, answers: asyncio.Event, sink: Any = None) -> Topology:
+    """A job with every kind of state. Calls whose value is even wait for `answers`. `sink` is in place of files in `out`."""
 
     async def ask(reading: Reading) -> tuple[str, str, int]:
         if reading.value % 2 == 0:
@@ -155,7 +177,7 @@ def topology(source: Any, out: Path, answers: asyncio.Event) -> Topology:
         sessions.map(_flat("session"), name="flat-sessions"),
     )
     union = kept.union(flat_count, flat_minutes, flat_sessions, answered)
-    union.sink("out", files.lines(out, formats.json()))
+    union.sink("out", sink or files.lines(out, formats.json()))
     return made
 
 
@@ -165,17 +187,24 @@ def config(folder: Path, backend: Any, **more: Any) -> RunConfig:
 
 
 async def write(folder: Path, backend: str, *, portable_format: bool) -> None:
-    """Run the job to a point where every kind of state holds something, and keep its checkpoint or savepoint."""
-    source = ScriptedSource([*BEFORE, Pause()], type=Reading)
-    made = topology(source, folder / "out", asyncio.Event())
-    settings = config(folder, backend, parallelism=2 if portable_format else 1)
+    """Run the job to a point where every kind of state holds something, and keep its checkpoint or savepoint. In front of the
+    sink of a checkpoint there are records in flight."""
+    source = ScriptedSource([*BEFORE, Pause()], fetch_sizes=[1], type=Reading)
+    sink = HeldSink(files.lines(folder / "out", formats.json()))
+    made = topology(source, folder / "out", asyncio.Event(), sink)
+    settings = config(folder, backend, parallelism=2 if portable_format else 1, alignment_timeout="0ms")
     async with start(made, settings, clock=StoppedClock(), executor=InlineExecutor()) as job:
+        if portable_format:
+            sink.let_go.set()
         while not source.at_pause:
             await job.clock.sleep(0)
-        if portable_format:
-            await job.savepoint(NAME)
-        else:
-            await job.checkpoint()
+        for _ in range(100):
+            await job.clock.sleep(0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(job.savepoint(NAME) if portable_format else job.checkpoint())
+            for _ in range(100):
+                await job.clock.sleep(0)
+            sink.let_go.set()
         await job.cancel()
     job_folder = folder / "state" / made.name
     shutil.rmtree(job_folder / "work", ignore_errors=True)

@@ -13,12 +13,16 @@ from tidegate.engine import CheckpointError, CommitError, FencedError, RunConfig
 from tidegate.engine.checkpoint.assembly import JobFacts
 from tidegate.engine.checkpoint.commit import CommittingSink
 from tidegate.engine.checkpoint.coordinator import CheckpointCoordinator
+from tidegate.engine.checkpoint.manifest import InFlightEdge, InFlightEntry
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.runtime.chain import SubtaskReport
 from tidegate.engine.runtime.elements import Barrier
+from tidegate.engine.runtime.recording import InFlightFiles, UnrecordableChannelError
 from tidegate.engine.state.backend import SnapshotFiles, StateSchema, StoreSnapshot
+
+RECEIVERS = {"b": InFlightEntry(1, (InFlightEdge("a", None, 0, "hash", 1), InFlightEdge("a", "late", 0, "forward", 1)))}
 
 
 class ScriptedWorkers:
@@ -28,6 +32,8 @@ class ScriptedWorkers:
         self.names = ["a[0]", "b[0]"]
         self.barriers: list[Barrier] = []
         self.drained = False
+        self.overtaken: list[int] = []
+        self.given_up: list[int] = []
         self.told: list[int] = []
 
     def completed(self, checkpoint_id: int) -> None:
@@ -35,6 +41,12 @@ class ScriptedWorkers:
 
     def trigger(self, barrier: Barrier) -> None:
         self.barriers.append(barrier)
+
+    def overtake(self, checkpoint_id: int) -> None:
+        self.overtaken.append(checkpoint_id)
+
+    def give_up(self, checkpoint_id: int) -> None:
+        self.given_up.append(checkpoint_id)
 
     def drain(self) -> None:
         self.drained = True
@@ -64,7 +76,7 @@ class Stage:
         self.measures = JobMeasures("job")
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.end: Any = None
-        facts = JobFacts("job", "topology", "1", "abc", 1, 128, None, {})
+        facts = JobFacts("job", "topology", "1", "abc", 1, 128, None, {}, RECEIVERS)
         self.coordinator = CheckpointCoordinator(
             facts,
             RunConfig(checkpoint_interval="10s", checkpoint_timeout="1m", **config),
@@ -472,3 +484,94 @@ async def test_what_is_stored_when_the_attempt_ends_is_no_longer_wanted(uploadin
             await at_work.settle()
             assert at_work.storage.wanted == [False]
             assert at_work.storage.pinned == frozenset()
+
+
+async def test_barriers_overtake_after_the_alignment_timeout(stage):
+    """Not before, and once for each checkpoint; a checkpoint that is through in time stays aligned."""
+    async with stage(alignment_timeout="3s") as at_work:
+        await at_work.pass_time(12.5, 0.5)
+        assert at_work.workers.overtaken == []
+        await at_work.pass_time(1, 0.5)
+        assert at_work.workers.overtaken == [1]
+        await at_work.pass_time(5, 0.5)
+        await at_work.acknowledge(1)
+        await at_work.pass_time(2, 0.5)
+        assert at_work.triggered == [1, 2]
+        await at_work.acknowledge(2)
+        await at_work.pass_time(9, 0.5)
+        assert at_work.workers.overtaken == [1]
+
+
+@pytest.mark.parametrize("setting", [None, "0ms"])
+async def test_barriers_overtake_never_or_at_once(stage, setting):
+    """As the setting says."""
+    async with stage(alignment_timeout=setting) as at_work:
+        await at_work.pass_time(10, 0.5)
+        assert at_work.triggered == [1]
+        await at_work.pass_time(40, 5)
+        assert at_work.workers.overtaken == ([] if setting is None else [1])
+
+
+@pytest.mark.parametrize("kind", ["savepoint", "last", "stateless"])
+async def test_some_barriers_never_overtake(stage, kind):
+    """Those of savepoints and of the last checkpoint wait; without storage there is nowhere to keep what is in flight."""
+    async with stage(alignment_timeout="0ms", stored=kind != "stateless") as at_work:
+        if kind == "savepoint":
+            asking = asyncio.ensure_future(at_work.coordinator.checkpoint("savepoint", "before"))
+        elif kind == "last":
+            at_work.coordinator.drain(None)
+        await at_work.pass_time(20, 1)
+        assert len(at_work.triggered) == 1
+        assert at_work.workers.overtaken == []
+        await at_work.acknowledge(1)
+        if kind == "savepoint":
+            assert await asking == 1
+
+
+async def test_a_checkpoint_that_is_given_up_is_taken_back_from_the_workers(stage):
+    """Nobody goes on recording for it."""
+    async with stage(alignment_timeout="0ms") as at_work:
+        await at_work.pass_time(75, 5)
+        assert at_work.workers.given_up == [1]
+
+
+async def test_what_was_in_flight_is_part_of_the_checkpoint(stage, tmp_path):
+    """Its file is stored, named and counted as all others; where nothing was in flight the checkpoint is as any other."""
+    async with stage(alignment_timeout="0ms") as at_work:
+        await at_work.pass_time(10, 1)
+        folder = tmp_path / "recorded"
+        folder.mkdir()
+        (folder / "in-flight.msgpack").write_bytes(b"content")
+        found = InFlightFiles("b", 0, 7, (7, 9), (False, True), 3, folder, ("in-flight.msgpack",))
+        await at_work.acknowledge(1, "a[0]")
+        await at_work.coordinator.acknowledge(SubtaskReport("b[0]", 1, in_flight=found), None)
+        assert not folder.exists()
+        await at_work.pass_time(10, 1)
+        empty = InFlightFiles("b", 0, 7, (7, 9), (False, True), 0, folder, ())
+        await at_work.acknowledge(2, "a[0]")
+        await at_work.coordinator.acknowledge(SubtaskReport("b[0]", 2, in_flight=empty), None)
+        unaligned, aligned = [await at_work.storage.read(checkpoint_id) for checkpoint_id in (1, 2)]
+        assert (unaligned.format_version, aligned.format_version) == (2, 1)
+        assert aligned.in_flight == {}
+        (subtask,) = unaligned.in_flight["b"].subtasks
+        assert unaligned.in_flight["b"].edges == RECEIVERS["b"].edges
+        assert (subtask.watermark_ms, subtask.watermarks, subtask.idle, subtask.records) == (
+            7,
+            (7, 9),
+            (False, True),
+            3,
+        )
+        assert (unaligned.in_flight_records, unaligned.in_flight_bytes, unaligned.state_bytes) == (3, 7, 7)
+        assert await at_work.storage.verify(1) == []
+        told = [facts["in_flight_records"] for name, facts in at_work.events if name == "checkpoint_completed"]
+        assert told == [3, 0]
+        assert at_work.measures.checkpoints.unaligned == 1
+
+
+async def test_what_cannot_be_recorded_is_told_once_for_each_edge(stage):
+    """Every subtask of the receiver finds it out for itself."""
+    async with stage() as at_work:
+        for edge in ("one", "two", "one"):
+            at_work.coordinator.not_recordable(UnrecordableChannelError(edge, "app.Opaque"))
+        told = [(facts["edge"], facts["type"]) for name, facts in at_work.events if name == "checkpoint_stays_aligned"]
+        assert told == [("one", "app.Opaque"), ("two", "app.Opaque")]

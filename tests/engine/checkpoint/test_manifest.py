@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from tidegate.connectors.source import Split
 from tidegate.engine.checkpoint.manifest import (
     FileEntry,
+    InFlightEdge,
+    InFlightEntry,
+    InFlightSubtask,
     Manifest,
     ManifestDamage,
     OperatorEntry,
@@ -54,6 +58,13 @@ def full_manifest(offset: Any = None, where: Any = None) -> Manifest:
         committables={"delays": [{"part": "part-1"}]},
         restored_from=56,
         finished=True,
+        in_flight={
+            "count": InFlightEntry(
+                2,
+                (InFlightEdge("flights", None, 0, "hash", 2),),
+                (InFlightSubtask(1, 5, (5, 9), (False, True), 3, (FileEntry("in-flight.msgpack", 20, "1" * 64),)),),
+            )
+        },
     )
 
 
@@ -99,8 +110,8 @@ def test_every_cut_is_noticed() -> None:
 
 def test_a_newer_format_is_refused_and_is_not_damage() -> None:
     """The message says to update, and which formats can be read."""
-    newer = msgspec.structs.replace(full_manifest(), format_version=2)
-    with pytest.raises(CheckpointError, match=r"format 2 by a newer Tidegate.*up to 1: update Tidegate"):
+    newer = msgspec.structs.replace(full_manifest(), format_version=3)
+    with pytest.raises(CheckpointError, match=r"format 3 by a newer Tidegate.*up to 2: update Tidegate"):
         decode(encode(newer))
 
 
@@ -143,7 +154,7 @@ def test_contents_named_twice_count_once() -> None:
     state = manifest.operators["count"].subtasks[0]
     files = (FileEntry("a", 10, "a" * 64), FileEntry("b", 10, "a" * 64), FileEntry("c", 5, "c" * 64))
     entry = OperatorEntry("aggregate", 1, (SubtaskState(state.snapshot, files),))
-    manifest = msgspec.structs.replace(manifest, operators={"count": entry})
+    manifest = msgspec.structs.replace(manifest, operators={"count": entry}, in_flight={})
     assert manifest.state_bytes == 15
     assert manifest.contents() == {"a" * 64: 10, "c" * 64: 5}
 
@@ -152,3 +163,19 @@ def test_a_title_names_the_checkpoint_or_the_savepoint() -> None:
     """Messages call it as the user does."""
     assert full_manifest().title == "savepoint 'before-deploy'"
     assert msgspec.structs.replace(full_manifest(), kind="checkpoint", name=None).title == "checkpoint 57"
+
+
+def test_records_in_flight_count_among_the_files() -> None:
+    """So they are verified, kept and deleted with the rest."""
+    manifest = full_manifest()
+    assert manifest.contents() == {"0" * 64: 16, "1" * 64: 20}
+    assert (manifest.state_bytes, manifest.in_flight_bytes, manifest.in_flight_records) == (36, 20, 3)
+
+
+def test_a_manifest_of_before_there_were_records_in_flight_is_read() -> None:
+    """It has none."""
+    older = json.loads(encode(msgspec.structs.replace(full_manifest(), in_flight={})))
+    del older["in_flight"], older["sha256"]
+    body = json.dumps(older, separators=(",", ":")).encode()
+    sealed = body[:-1] + b',"sha256":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    assert decode(sealed).in_flight == {}

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 from tidegate.connectors.source import Split
-from tidegate.engine.checkpoint.manifest import Manifest, OperatorEntry, SplitEntry, SubtaskState
+from tidegate.engine.checkpoint.manifest import (
+    FileEntry,
+    InFlightEdge,
+    InFlightEntry,
+    InFlightSubtask,
+    Manifest,
+    OperatorEntry,
+    SplitEntry,
+    SubtaskState,
+)
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.cli.main import main
 from tidegate.engine.clock import SystemClock
@@ -21,7 +30,14 @@ Run = Callable[..., tuple[int, str, str]]
 Json = Callable[..., Any]
 
 
-def take(location: Path, checkpoint_id: int, letters: str, name: str | None = None, job: str = "delays") -> None:
+def take(
+    location: Path,
+    checkpoint_id: int,
+    letters: str,
+    name: str | None = None,
+    job: str = "delays",
+    in_flight: dict[str, InFlightEntry] | None = None,
+) -> None:
     """A whole checkpoint with one file per letter."""
     snapshot = StoreSnapshot("dict", "count", 0, (0, 128), (StateSchema("total", "keyed", 1, ("int",)),))
     folder = location.parent / f"snapshot-{job}-{checkpoint_id}"
@@ -49,6 +65,7 @@ def take(location: Path, checkpoint_id: int, letters: str, name: str | None = No
                 operators={"count": OperatorEntry("aggregate", 1, (SubtaskState(snapshot, tuple(entries)),))},
                 sources={"flights": {"a": SplitEntry(Split("a"), 7, False, 5, 100)}},
                 committables={"out": [{"part": 1}]},
+                in_flight=in_flight or {},
             )
         )
 
@@ -264,3 +281,19 @@ def test_several_jobs_in_one_directory_are_told_apart(run: Run, location: Path) 
     assert run("show", location, "--job", "counts")[0] == 0
     assert run("verify", location)[0] == 0
     assert run("verify", location, "1")[0] == 2
+
+
+def test_records_in_flight_are_shown(location: Path, run: Run, run_json: Json) -> None:
+    """How many, how large, and from where to where; the list says which checkpoints are unaligned."""
+    edges = (InFlightEdge("by-key", None, 0, "hash", 1),)
+    file = FileEntry("in-flight.msgpack", 2_000, "e" * 64)
+    in_flight = InFlightEntry(1, edges, (InFlightSubtask(0, 5, (5,), (False,), 12, (file,)),))
+    take(location, 4, "de", in_flight={"count": in_flight})
+    shown = run("show", location, 4)[1]
+    assert "barriers      overtook records: unaligned" in shown
+    assert "in flight     from by-key to count: 12 records, 2.0 kB" in shown
+    assert "barriers      aligned" in run("show", location, 3)[1]
+    assert "100 records read, unaligned with 12 in flight" in run("list", location)[1].splitlines()[-1]
+    found = [(c["unaligned"], c["in_flight_records"], c["in_flight_bytes"]) for c in run_json("list", location)]
+    assert found[-2:] == [(False, 0, 0), (True, 12, 2_000)]
+    assert run_json("show", location, 4)["in_flight"]["count"]["subtasks"][0]["records"] == 12

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tidegate.connectors import files, formats, memory
 from tidegate.engine import ConfigError, ReplayDifference, ReplayOf, RunConfig, Topology, diff_replay, start
+from tidegate.engine.checkpoint.manifest import InFlightEdge, InFlightEntry, InFlightSubtask, decode, encode
 from tidegate.engine.executor import InlineExecutor
 from tidegate.operators import agg, windows
 
@@ -188,3 +189,18 @@ async def test_somebody_is_told_how_far_it_is(tmp_path: Path) -> None:
     await diff(tmp_path, sales(tmp_path), ReplayOf(start=1), tell=told.append)
     assert told[0] == "reading what out wrote"
     assert told[-1].startswith("comparing out: ")
+
+
+async def test_up_to_an_unaligned_checkpoint_committed_output_is_not_compared(tmp_path: Path) -> None:
+    """The job had not written then what comes of the records that were in flight; the replay does. Two versions can be
+    compared."""
+    await run(tmp_path)
+    path = tmp_path / "state" / "sales" / "checkpoints" / "0000000002" / "manifest.json"
+    subtask = InFlightSubtask(0, 0, (0,), (False,), 12)
+    entry = InFlightEntry(1, (InFlightEdge("sales", None, 0, "forward", 1),), (subtask,))
+    path.write_bytes(encode(msgspec.structs.replace(decode(path.read_bytes()), in_flight={"out": entry})))
+    with pytest.raises(
+        ConfigError, match=r"checkpoint 2 is unaligned.* the 12 records .*'out' cannot be compared; end at an"
+    ):
+        await diff(tmp_path, sales(tmp_path), ReplayOf(start=1, to=2))
+    assert (await diff(tmp_path, sales(tmp_path), ReplayOf(start=1, to=2), against=sales(tmp_path))).same

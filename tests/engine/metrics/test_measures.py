@@ -44,6 +44,17 @@ def test_the_age_of_the_last_checkpoint_grows_until_the_next() -> None:
     assert len(checkpoints.durations) == 1
 
 
+def test_unaligned_checkpoints_are_counted() -> None:
+    """What was in flight is known of the last one."""
+    checkpoints = JobMeasures("flights").checkpoints
+    checkpoints.complete(1, 5_000, 120.0, in_flight_bytes=700, unaligned=True)
+    found = checkpoints.snapshot(5_000)
+    assert (found["unaligned"], found["last_in_flight_bytes"]) == (1, 700)
+    checkpoints.complete(2, 6_000, 120.0)
+    found = checkpoints.snapshot(6_000)
+    assert (found["unaligned"], found["last_in_flight_bytes"]) == (1, 0)
+
+
 def test_a_snapshot_is_json_and_does_not_change_any_more() -> None:
     """For programs that embed a job."""
     job = JobMeasures("flights")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tidegate.engine import JobStatus, start
+from tidegate.engine import JobStatus, TopologyError, start
 from tidegate.engine.checkpoint import manifest
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.state import portable
@@ -79,6 +79,17 @@ def test_golden_files_hold_every_kind_of_state(folder: Path) -> None:
     assert list((folder / "out").glob("part-*"))
 
 
+def _in_flight(folder: Path) -> int:
+    (path,) = folder.rglob("manifest.json")
+    return manifest.decode(path.read_bytes()).in_flight_records
+
+
+def test_since_the_second_version_records_are_in_flight() -> None:
+    """That is what it was made for."""
+    found = {_name(folder): _in_flight(folder) > 0 for folder in FOLDERS}
+    assert found == {name: name.startswith("checkpoints/") and "/1/" not in name for name in found}
+
+
 def _visible(folder: Path) -> list[Any]:
     lines = [line for part in sorted((folder / "out").glob("part-*")) for line in part.read_bytes().splitlines()]
     return sorted((msgspec.json.decode(line) for line in lines), key=repr)
@@ -105,10 +116,17 @@ async def _run(folder: Path, backend: str, **settings: Any) -> list[Any]:
 async def test_a_job_goes_on_from_it_as_if_it_had_never_stopped(
     folder: Path, shape: tuple[str, int, int], tmp_path: Path
 ) -> None:
-    """In either backend, at another parallelism, with other key groups: windows, sessions, timers, calls and output."""
+    """In either backend, at another parallelism, with other key groups: windows, sessions, timers, calls and output. What was
+    in flight keeps to the parallelism it had."""
     backend, parallelism, max_parallelism = shape
     settings = {"parallelism": parallelism, "max_parallelism": max_parallelism}
     copy = shutil.copytree(folder, tmp_path / "golden")
+    if _in_flight(folder) and parallelism > 1:
+        with pytest.raises(
+            TopologyError, match=r"is unaligned, with \d+ records in flight to 'out': its parallelism was 1"
+        ):
+            await _run(copy, backend, **settings)
+        return
     found = await _run(copy, backend, **settings)
     assert found == await _run(tmp_path / "fresh", "dict")
     assert {result[0] for result in found} == {"total", "timer", "count", "minute", "session", "answer"}

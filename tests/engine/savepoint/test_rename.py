@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from tidegate.engine.checkpoint.manifest import InFlightEdge, InFlightEntry
 from tidegate.engine.savepoint.rename import renamed
 from tidegate.engine.state.backend import StateSchema
 
@@ -69,3 +71,17 @@ def test_two_that_would_become_one_are_refused(manifest_of: Callable[..., Any], 
     manifest = manifest_of({"count": entry_of("count", TOTAL), "tally": entry_of("tally", TOTAL)})
     (problem,) = renamed(manifest, {"count": "tally"}, "new", ["tally"], ["tally"])[2]
     assert "checkpoint 7 holds both" in problem
+
+
+def test_both_ends_of_what_is_in_flight_are_renamed(manifest):
+    """Also those that keep nothing else in the checkpoint."""
+    edges = (InFlightEdge("by-key", None, 0, "hash", 2), InFlightEdge("flights", "late", 0, "hash", 2))
+    on_the_way = msgspec.structs.replace(manifest, in_flight={"count": InFlightEntry(2, edges)})
+    names = ["tally", "keyed", "flights"]
+    found, done, problems = renamed(on_the_way, {"count": "tally", "by-key": "keyed"}, "new", names, ["tally"])
+    assert problems == []
+    assert done == {"tally": "count", "keyed": "by-key"}
+    assert [(edge.upstream, edge.tag) for edge in found.in_flight["tally"].edges] == [
+        ("keyed", None),
+        ("flights", "late"),
+    ]
