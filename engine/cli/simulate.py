@@ -90,6 +90,7 @@ def simulate(
         "deaths": report.deaths,
         "stops": report.stops,
         "checkpoints": report.checkpoints,
+        "unaligned": report.unaligned,
         "steps": report.steps,
         "violation": None,
     }
@@ -98,7 +99,7 @@ def simulate(
     else:
         print(
             f"\r{report.seeds:,} seeds, nothing wrong: {report.deaths:,} processes killed, {report.stops:,} stopped and come "
-            f"back, {report.checkpoints:,} checkpoints, {report.steps:,} steps"
+            f"back, {report.checkpoints:,} checkpoints ({report.unaligned:,} unaligned), {report.steps:,} steps"
         )
 
 

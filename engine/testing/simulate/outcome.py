@@ -18,6 +18,7 @@ class Outcome:
         last_lines: the end of its trace.
         digest: of the whole trace.
         deaths, stops, checkpoints: how many there were.
+        unaligned: how many of the checkpoints hold records in flight.
         steps: how many callbacks ran.
     """
 
@@ -29,6 +30,7 @@ class Outcome:
     deaths: int
     stops: int
     checkpoints: int
+    unaligned: int
     steps: int
 
 

@@ -118,6 +118,7 @@ class _Run:
         self._deaths = 0
         self._stops = 0
         self._checkpoints = 0
+        self._unaligned = 0
         self._steps = 0
         self._failed_starts = 0
         self._start_at: float | None = 0.0
@@ -135,6 +136,7 @@ class _Run:
         shortest_ms = 300 if self.world.weather.call_s < 0.01 else 20_000
         return {
             "checkpoint_interval": f"{dice.choice((5, 20, 50, 200, 1000))}ms",
+            "alignment_timeout": self._draw_alignment_timeout(),
             "checkpoint_min_pause": f"{dice.choice((0, 0, 10, 100))}ms",
             "memory_budget": dice.choice(("1MiB", "256MiB")),
             "checkpoint_timeout": f"{dice.choice((shortest_ms, 600_000))}ms",
@@ -144,6 +146,12 @@ class _Run:
             "linger": f"{dice.choice((0, 1, 5))}ms",
             "restart": dice.choice((never(), fixed_delay(3, "20ms"), fixed_delay(30, "20ms"))),
         }
+
+    def _draw_alignment_timeout(self) -> str | None:
+        # What is in flight cannot be dealt out anew: whoever rescales without a savepoint keeps to aligned checkpoints.
+        if self.world.weather.rescales:
+            return None
+        return Random(f"overtaking {self._seed}").choice((None, "0ms", "0ms", "2ms", "20ms", "100ms"))
 
     def _topic(self, splits: Sequence[Sequence[Any]]) -> Topic:
         dice = self._dice
@@ -190,7 +198,9 @@ class _Run:
         self.world.tell(process, f"starts with parallelism {settings['parallelism']}")
 
         def on_event(name: str, facts: dict[str, Any]) -> None:
-            self._checkpoints += name == "checkpoint_completed"
+            if name == "checkpoint_completed":
+                self._checkpoints += 1
+                self._unaligned += facts["in_flight_records"] > 0
             if not process.dead:
                 self.world.tell(process, f"{name} {_told(facts)}")
 
@@ -268,6 +278,7 @@ class _Run:
             self._deaths,
             self._stops,
             self._checkpoints,
+            self._unaligned,
             self._steps,
         )
 

@@ -26,6 +26,7 @@ class SimulationReport:
         deaths: processes killed.
         stops: processes that stood still while another took over, and came back.
         checkpoints: checkpoints that were completed.
+        unaligned: those of them that hold records in flight.
         steps: callbacks that ran.
     """
 
@@ -33,6 +34,7 @@ class SimulationReport:
     deaths: int
     stops: int
     checkpoints: int
+    unaligned: int
     steps: int
 
     @classmethod
@@ -44,6 +46,7 @@ class SimulationReport:
             sum(outcome.deaths for outcome in found),
             sum(outcome.stops for outcome in found),
             sum(outcome.checkpoints for outcome in found),
+            sum(outcome.unaligned for outcome in found),
             sum(outcome.steps for outcome in found),
         )
 

@@ -246,7 +246,7 @@ class SimulatedWriter:
 
     async def write(self, batch: Batch[Any]) -> None:
         world = self._process.world
-        await _call(self._process, f"{self._ledger.name} write {len(batch)} into {self._name}")
+        await _call(self._process, f"{self._ledger.name} write {len(batch)} into {self._name}", world.write_delay())
         if world.happens(world.weather.sink_away):
             raise SinkError(f"{self._ledger.name}: the world is away")
         self._ledger.write(self._name, self._context.attempt, batch.values)
@@ -266,9 +266,9 @@ class SimulatedWriter:
         """What is open stays so until the next attempt does away with it."""
 
 
-async def _call(process: Process, what: str) -> None:
+async def _call(process: Process, what: str, besides_s: float = 0.0) -> None:
     """A call to the world: here the process may die, or wait."""
     process.reach(what)
-    await process.clock.sleep(process.world.call_delay())
+    await process.clock.sleep(process.world.call_delay() + besides_s)
     if process.dead:
         process.reach(what)

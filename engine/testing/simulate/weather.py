@@ -20,6 +20,7 @@ class Weather:
         refused: the storage refuses, and nothing has happened.
         unanswered: the storage does what it is asked, and the answer is lost.
         torn: a process that dies while it writes leaves the first half of what it wrote.
+        write_s: how long a sink may take to write a batch, besides that.
         source_away: a source cannot be read.
         sink_away: a sink cannot be written, or its commit is refused.
         commit_unanswered: a sink commits, and the answer is lost.
@@ -39,6 +40,7 @@ class Weather:
     refused: float = 0.0
     unanswered: float = 0.0
     torn: bool = False
+    write_s: float = 0.0
     source_away: float = 0.0
     sink_away: float = 0.0
     commit_unanswered: float = 0.0
@@ -99,4 +101,5 @@ def draw(dice: Random) -> Weather:
         jumps=dice.random() < 0.2,
         pieces=stops > 0 or dice.random() < 0.2,
         clears_at_s=dice.choice((1.0, 5.0, 20.0)),
+        write_s=dice.choice((0.0, 0.0, 0.02, 0.1)),
     )

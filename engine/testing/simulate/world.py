@@ -84,6 +84,10 @@ class World:
         """How long this call to the outside takes: mostly short, sometimes long."""
         return self.weather.call_s * self.dice.random() ** 3
 
+    def write_delay(self) -> float:
+        """How long a sink takes to write, besides that."""
+        return self.weather.write_s and self.weather.write_s * self.dice.random()
+
 
 def canonical(record: Any) -> str:
     """A record as text, equal for equal records. A Struct and a dict of the same content are not equal."""

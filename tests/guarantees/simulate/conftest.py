@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from tidegate.connectors import memory
 from tidegate.engine import Stream, Topology
-from tidegate.operators import MapState, ProcessFunction, Watermarks, agg, windows
+from tidegate.operators import MapState, Operator, ProcessFunction, Watermarks, agg, windows
 
-KINDS = ("stateless", "running", "windows", "late", "sessions", "join", "timers", "async")
+KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async")
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -73,6 +73,21 @@ class Totals(ProcessFunction[Reading, tuple[str, int, int]]):
         self.totals.remove(timestamp_ms)
 
 
+class Behind(Operator[Reading, tuple[str, int, int, bool]]):
+    """Says of each record whether it stands behind the watermark; remembers nothing, so it is told anew after a restore."""
+
+    kind = "behind"
+    keyed = True
+    needs_event_time = True
+
+    def open(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, batch: Any) -> Any:
+        watermark_ms = self.context.watermark_ms
+        return batch.with_values([(r.key, r.at, r.value, r.at <= watermark_ms) for r in batch.values])
+
+
 async def _asked(reading: Reading) -> tuple[str, int]:
     await asyncio.sleep(reading.value % 7 / 100)
     return (reading.key, reading.value * 2)
@@ -113,6 +128,10 @@ def _build(kind: str) -> Topology:
         late = _windowed(stream, windows.tumbling("100ms"), "150ms")
         late.map(_flat, name="flat").sink("out", memory.sink())
         late.side_output("late").map(lambda r: (r.key, r.at, r.value), name="behind").sink("late", memory.sink())
+        return topology
+    if kind in ("behind", "mostly-behind"):
+        stream = _source(topology, _readings(4, "abcd", 60, late=30 if kind == "mostly-behind" else 8))
+        stream.key_by(lambda r: r.key, name="by-key").apply(Behind(), name="tell").sink("out", memory.sink())
         return topology
     if kind == "join":
         left = _source(topology, _readings(5, "abc", 40), name="left").map(lambda r: ("left", r), name="l")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,14 @@ from tidegate.engine.runtime import recovery
 from tidegate.engine.runtime.alignment import Aligner
 from tidegate.engine.runtime.attempt import Attempt
 from tidegate.engine.runtime.chain import Chain
+from tidegate.engine.runtime.channel import Gate
 from tidegate.engine.runtime.elements import Barrier, Watermark
 from tidegate.engine.runtime.outputs import ChannelOutput
-from tidegate.engine.runtime.source_subtask import SourceSubtask, SplitProgress
-from tidegate.engine.runtime.watermarks import lowest
+from tidegate.engine.runtime.recording import RestoredInputs
+from tidegate.engine.runtime.source_subtask import SourceSubtask
+from tidegate.engine.runtime.split_progress import SplitProgress
+from tidegate.engine.runtime.subtask import Subtask
+from tidegate.engine.runtime.watermarks import InputWatermarks, lowest
 from tidegate.engine.state.timers import TimerService
 from tidegate.engine.testing.simulate import SimulationError, simulate
 
@@ -161,8 +166,8 @@ def _zombie_commit(patch: Patch) -> None:
     """A start takes the number of the one before it: nobody can tell an old process from a new one."""
     claim = Attempts.claim
 
-    def same_number(self: Any, now_ms: int, last_checkpoint_id: int, info: dict[str, Any]) -> Any:
-        return self.newest() or claim(self, now_ms, last_checkpoint_id, info)
+    def same_number(self: Any, *args: Any, **how: Any) -> Any:
+        return self.newest() or claim(self, *args, **how)
 
     patch.setattr(Attempts, "claim", same_number)
 
@@ -171,15 +176,15 @@ def _barrier_before_the_snapshot(patch: Patch) -> None:
     """A subtask acknowledges a checkpoint before its snapshot is taken: records behind the barrier are in it."""
     barrier_of = Chain.barrier
 
-    async def late(self: Any, barrier: Barrier, splits: Any, alignment_ms: float = 0.0) -> None:
+    async def late(self: Any, barrier: Barrier, splits: Any, *how: Any) -> None:
         if self.nodes and not splits:
-            self._spawn(_after(self, barrier, splits, alignment_ms))
+            self._spawn(_after(self, barrier, splits, *how))
         else:
-            await barrier_of(self, barrier, splits, alignment_ms)
+            await barrier_of(self, barrier, splits, *how)
 
-    async def _after(self: Any, barrier: Barrier, splits: Any, alignment_ms: float) -> None:
+    async def _after(self: Any, *args: Any) -> None:
         await asyncio.sleep(0.001)
-        await barrier_of(self, barrier, splits, alignment_ms)
+        await barrier_of(self, *args)
 
     patch.setattr(Chain, "barrier", late)
 
@@ -188,6 +193,70 @@ def _key_groups_lost_in_a_rescale(patch: Patch) -> None:
     """Of the old snapshots that a new subtask needs it gets the first only."""
     assign = recovery.assign_snapshots
     patch.setattr(recovery, "assign_snapshots", lambda *args, **how: [found[:1] for found in assign(*args, **how)])
+
+
+def _recording_ends_at_the_snapshot(patch: Patch) -> None:
+    """What comes before a late barrier, but after the snapshot that it was late for, is left out of the recording."""
+
+    def only_barriers(self: Any, recording: Any, index: int, element: Any) -> None:
+        if isinstance(element, Barrier):
+            record(self, recording, index, element)
+
+    record = Gate._record
+    patch.setattr(Gate, "_record", only_barriers)
+
+
+def _recording_goes_on_behind_the_barrier(patch: Patch) -> None:
+    """What stands behind the barrier in its channel is recorded too."""
+
+    def everything(self: Any, recording: Any) -> bool:
+        behind = []
+        for index, queue in enumerate(self._queues):
+            barriers = [n for n, (found, _) in enumerate(queue) if found == Barrier(recording.checkpoint_id)]
+            behind += [(index, found) for found, _ in list(queue)[barriers[0] :]] if barriers else []
+        for index, element in behind:
+            recording.add(index, element)
+        return overtake(self, recording)
+
+    overtake = Gate.overtake
+    patch.setattr(Gate, "overtake", everything)
+
+
+def _in_flight_restored_twice(patch: Patch) -> None:
+    """What was in flight is put back twice."""
+    restore = Subtask.restore
+
+    def twice(self: Any, restored: RestoredInputs) -> None:
+        restore(self, restored)
+        restore(self, restored)
+
+    patch.setattr(Subtask, "restore", twice)
+
+
+def _in_flight_not_restored(patch: Patch) -> None:
+    """What was in flight is not put back."""
+
+    def not_at_all(self: Any, restored: RestoredInputs) -> None:
+        restore(self, dataclasses.replace(restored, elements=()))
+
+    restore = Subtask.restore
+    patch.setattr(Subtask, "restore", not_at_all)
+
+
+def _in_flight_before_its_watermark(patch: Patch) -> None:
+    """What was in flight is put back without the watermark that stood before it."""
+    patch.setattr(InputWatermarks, "restore", lambda self, *how: None)
+
+
+def _overtaken_barrier_counts_again(patch: Patch) -> None:
+    """A barrier that has overtaken is taken for a new one when its turn comes: its channel is held back."""
+
+    def forgets(self: Any, checkpoint_id: int) -> None:
+        overtake(self, checkpoint_id)
+        self.passed = 0
+
+    overtake = Aligner.overtake
+    patch.setattr(Aligner, "overtake", forgets)
 
 
 PLANTS: dict[Callable[[Patch], None], str] = {
@@ -203,6 +272,12 @@ PLANTS: dict[Callable[[Patch], None], str] = {
     _zombie_commit: "stateless",
     _barrier_before_the_snapshot: "running",
     _key_groups_lost_in_a_rescale: "windows",
+    _recording_ends_at_the_snapshot: "windows",
+    _recording_goes_on_behind_the_barrier: "running",
+    _in_flight_restored_twice: "join",
+    _in_flight_not_restored: "async",
+    _in_flight_before_its_watermark: "mostly-behind",
+    _overtaken_barrier_counts_again: "running",
 }
 
 
