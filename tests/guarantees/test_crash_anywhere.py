@@ -14,25 +14,27 @@ from typing import Any
 
 import pytest
 from tidegate.engine import JobStatus, RunConfig, restart
+from tidegate.engine.checkpoint.manifest import decode
 from tidegate.engine.runtime.pace import SnapshotPace
 from tidegate.engine.testing.faults import CrashPoints, SimulatedCrash, crash_run
 from tidegate.engine.testing.scripted import BARRIER, ScriptedSource, run_script
 
 
 class Rig:
-    """A small topology into files, made anew for each process that is simulated."""
+    """A small topology into files, made anew for each process that is simulated. A barrier follows each reading, or every
+    few."""
 
-    def __init__(self, folder: Path, kind: str, readings: Any, fixtures: Any, **config: Any) -> None:
+    def __init__(self, folder: Path, kind: str, readings: Any, fixtures: Any, every: int = 1, **config: Any) -> None:
         self.folder = folder
         self.expected = fixtures.expected(kind, readings)
         self._kind = kind
-        self._script = [item for r in readings for item in (r, BARRIER)]
+        self._script = [item for n, r in enumerate(readings, 1) for item in ((r, BARRIER) if n % every == 0 else (r,))]
         self._fixtures = fixtures
         self._config: dict[str, Any] = {"checkpoint_interval": "1h", "restart": restart.never(), **config}
 
     def run(self, points: CrashPoints | None = None) -> JobStatus:
         """One process; with points it may die."""
-        source = ScriptedSource(self._script)
+        source = ScriptedSource(self._script, fetch_sizes=[1])
         topology = self._fixtures.build(self._kind, source, self._fixtures.file_sink(self.folder / "out"))
         config = RunConfig(checkpoints=self.folder / "state", **self._config)
         if points is None:
@@ -114,6 +116,40 @@ class Forgetful:
         await self._sink.recover(context, checkpoint_id, [])
 
 
+class Tardy:
+    """A file sink in which a write lets others run for a while, so that channels fill up."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def writer(self, context: Any) -> Any:
+        writer = self._sink.writer(context)
+        write = writer.write
+
+        async def tardily(batch: Any) -> None:
+            for _ in range(25):
+                await asyncio.sleep(0)
+            await write(batch)
+
+        writer.write = tardily
+        return writer
+
+
+def _overtaking(fixtures: Any, readings: Any, folder: Path, kind: str, **config: Any) -> Rig:
+    """A rig in which barriers overtake at once, and have something to overtake."""
+    fixtures.file_sink, sound = (lambda out: Tardy(sound(out))), fixtures.file_sink
+    settings: dict[str, Any] = {"alignment_timeout": "0ms", "parallelism": 2, "state_backend": "dict", **config}
+    return Rig(folder, kind, readings[:8], fixtures, 4, **settings)
+
+
+def _in_flight(folder: Path) -> int:
+    """How many records were in flight in the checkpoints that are there."""
+    return sum(decode(path.read_bytes()).in_flight_records for path in folder.rglob("manifest.json"))
+
+
 def test_a_sink_with_a_defect_is_found_out(fixtures, readings, tmp_path):
     """The suite is worth something: output that is lost between manifest and commit does not pass."""
     fixtures.file_sink, sound = (lambda folder: Forgetful(sound(folder))), fixtures.file_sink
@@ -158,6 +194,15 @@ def test_a_crash_at_points_of_a_run(kind, config, stride, fixtures, readings, tm
 
 
 @pytest.mark.slow
+def test_a_crash_at_points_of_a_run_whose_barriers_overtake(fixtures, readings, tmp_path):
+    """Records in flight are part of the checkpoints; they come out once as all others."""
+    rig = _overtaking(fixtures, readings, tmp_path / "rig", "keyed", retain=100)
+    rig.points()
+    assert _in_flight(tmp_path / "rig") > 0
+    assert _die_everywhere(rig, None, 199) > 300
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("left_behind", [*LEFT_BEHIND][:4])
 def test_a_crash_at_points_of_a_recovery(left_behind, fixtures, readings, tmp_path):
     """A process dies, the one that restores dies too; the third ends the job with every result once."""
@@ -194,6 +239,14 @@ def test_a_crash_anywhere_in_a_run_with_alignment(kind, fixtures, readings, tmp_
     """As the short run with two subtasks per operator, at every single point."""
     rig = Rig(tmp_path / "rig", kind, readings[:4], fixtures, state_backend="dict", parallelism=2)
     assert _die_everywhere(rig, None) > 300
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["keyed", "map_async"])
+def test_a_crash_anywhere_in_a_run_whose_barriers_overtake(kind, fixtures, readings, tmp_path):
+    """As the short run, at every single point."""
+    assert _die_everywhere(_overtaking(fixtures, readings, tmp_path / "rig", kind), None) > 300
 
 
 @pytest.mark.long
