@@ -3,6 +3,7 @@
 from . import agg, windows
 from .changes import Change, ChangeKind
 from .errors import DeadLetter, OnError, Retry
+from .joined import Joined
 from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
 from .process import ProcessContext, ProcessFunction
 from .state import ListState, MapState, ReducingState, ValueState
@@ -15,6 +16,7 @@ __all__ = [
     "ChangeKind",
     "DeadLetter",
     "Duration",
+    "Joined",
     "ListState",
     "MapState",
     "MultiInputOperator",

@@ -42,6 +42,20 @@ def duration_ms(duration: Duration) -> int:
     return int(milliseconds)
 
 
+def signed_duration_ms(duration: Duration) -> int:
+    """A duration that may have a sign: `"-5m"`, `"+10m"`, or a negative `timedelta`. As `duration_ms`.
+
+    >>> signed_duration_ms("-5m"), signed_duration_ms("10m"), signed_duration_ms(timedelta(seconds=-1))
+    (-300000, 600000, -1000)
+    """
+    if isinstance(duration, timedelta):
+        return -duration_ms(-duration) if duration < timedelta() else duration_ms(duration)
+    if isinstance(duration, str) and duration.strip()[:1] in ("-", "+"):
+        magnitude = duration_ms(duration.strip()[1:])
+        return -magnitude if duration.strip()[0] == "-" else magnitude
+    return duration_ms(duration)
+
+
 def format_ms(milliseconds: int) -> str:
     """A duration for people: the largest unit that gives a whole number.
 

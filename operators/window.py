@@ -167,7 +167,7 @@ class WindowOperator(WindowAggregation):
             return self._out.take()
         panes = _up_to(self._panes, closed)
         if self.trigger.final:
-            for end in self._ends(panes, closed_before, closed):
+            for end in self.assigner.ends_of(panes, closed_before, closed):
                 self._fire(end, self._window(end, panes))
                 if self.trigger.purging:
                     self._panes.drop(end)
@@ -187,7 +187,9 @@ class WindowOperator(WindowAggregation):
                 if acc is not None and acc._pending:
                     self._panes.load(pane, key)._pending = 0  # type: ignore[union-attr]  # it is there
                     changed.append(pane)
-            for end in self._ends(changed, closed, changed[-1] + self.assigner.size_ms if changed else closed):
+            for end in self.assigner.ends_of(
+                changed, closed, changed[-1] + self.assigner.size_ms if changed else closed
+            ):
                 self._fire_key(end, key)
                 if self.trigger.purging:
                     self._panes.remove(end, key)
@@ -196,35 +198,11 @@ class WindowOperator(WindowAggregation):
     def prepare_snapshot(self, checkpoint_id: int) -> None:
         self._mark.save()
 
-    # ------------------------------------------------------------ what has fired
-
     def _closed(self, watermark_ms: int) -> int:
-        """The end of the newest window that `watermark_ms` has closed. Panes up to it are in windows that
-        have fired."""
-        ends_from = self.assigner.offset_ms + self.assigner.size_ms
-        return watermark_ms + 1 - (watermark_ms + 1 - ends_from) % self.assigner.slide_ms
+        return self.assigner.closed_by(watermark_ms)
 
     def _spent(self, watermark_ms: int) -> int:
-        """The end of the newest pane that no window needs any more."""
-        slide_ms = self.assigner.slide_ms
-        start = watermark_ms + 1 - self.allowed_lateness_ms - self.assigner.size_ms
-        return start - (start - self.assigner.offset_ms) % slide_ms + slide_ms
-
-    def _ends(self, panes: Sequence[int], after: int, until: int) -> list[int]:
-        """The ends of the windows with one of `panes` in them, ascending, from behind `after` up to
-        `until`."""
-        size_ms, slide_ms, offset_ms = self.assigner.size_ms, self.assigner.slide_ms, self.assigner.offset_ms
-        ends: list[int] = []
-        coming = after + 1
-        for pane in panes:
-            start = pane - self.assigner.pane_ms
-            last = start - (start - offset_ms) % slide_ms + size_ms
-            lowest = max(pane, coming)
-            # Window ends lie on the grid of starts, moved by the size.
-            first = lowest + (offset_ms + size_ms - lowest) % slide_ms
-            ends += range(first, min(last, until) + 1, slide_ms)
-            coming = max(coming, min(last, until) + 1)
-        return ends
+        return self.assigner.spent_by(watermark_ms, self.allowed_lateness_ms)
 
     # ------------------------------------------------------------------- firing
 
@@ -286,11 +264,11 @@ class WindowOperator(WindowAggregation):
             return
         closed = self._closed(watermark_ms)
         expired = watermark_ms + 1 - self.allowed_lateness_ms
-        for end in self._ends([pane], expired, closed):
+        for end in self.assigner.ends_of([pane], expired, closed):
             self._fire_key(end, key)
             if self.trigger.purging:
                 self._panes.remove(end, key)
-        still_open = self._ends([pane], closed, closed + assigner.size_ms)
+        still_open = self.assigner.ends_of([pane], closed, closed + assigner.size_ms)
         if self.trigger.every_ms is not None and still_open and not acc._pending:
             acc._pending = 1
             self._schedule(key)

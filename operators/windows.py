@@ -6,7 +6,7 @@ the window operators carry them out. Windows are half-open, `[start_ms, end_ms)`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
@@ -46,6 +46,32 @@ class TimeWindows:
     def pane_ms(self) -> int:
         """The length of the pieces, called panes, of which every window is made."""
         return gcd(self.size_ms, self.slide_ms)
+
+    def closed_by(self, watermark_ms: int) -> int:
+        """The end of the newest window that `watermark_ms` has closed. Panes up to it are in windows that have
+        fired."""
+        ends_from = self.offset_ms + self.size_ms
+        return watermark_ms + 1 - (watermark_ms + 1 - ends_from) % self.slide_ms
+
+    def spent_by(self, watermark_ms: int, allowed_lateness_ms: int) -> int:
+        """The end of the newest pane that no window needs any more."""
+        start = watermark_ms + 1 - allowed_lateness_ms - self.size_ms
+        return start - (start - self.offset_ms) % self.slide_ms + self.slide_ms
+
+    def ends_of(self, panes: Sequence[int], after: int, until: int) -> list[int]:
+        """The ends of the windows with one of `panes` in them, ascending, from behind `after` up to `until`."""
+        size_ms, slide_ms = self.size_ms, self.slide_ms
+        ends: list[int] = []
+        coming = after + 1
+        for pane in panes:
+            start = pane - self.pane_ms
+            last = start - (start - self.offset_ms) % slide_ms + size_ms
+            lowest = max(pane, coming)
+            # Window ends lie on the grid of starts, moved by the size.
+            first = lowest + (self.offset_ms + size_ms - lowest) % slide_ms
+            ends += range(first, min(last, until) + 1, slide_ms)
+            coming = max(coming, min(last, until) + 1)
+        return ends
 
     def __str__(self) -> str:
         if self.size_ms == self.slide_ms:
