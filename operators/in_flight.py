@@ -101,6 +101,12 @@ class Call:
         watermarks = self._batch.watermarks
         return None if watermarks is None else watermarks[self._index]
 
+    @property
+    def key(self) -> Any:
+        """The record's key; None before `key_by`."""
+        keys = self._batch.keys
+        return None if keys is None else keys[self._index]
+
     def alone(self) -> Batch[Any]:
         """A batch of nothing but the record."""
         return self._batch.take([self._index])

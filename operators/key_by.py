@@ -51,15 +51,11 @@ class KeyBy(Operator[T, T]):
         check_on_error(on_error)
         self.on_error = on_error
         self.key = key
-        if callable(key):
-            self.fields: tuple[str, ...] | None = None
-            """The field names it was given; None for a function."""
-            self._key_of: Callable[[T], Any] = key
-        else:
+        self.fields: tuple[str, ...] | None = None
+        """The field names it was given; None for a function."""
+        self._key_of = key_function(key)
+        if not callable(key):
             self.fields = (key,) if isinstance(key, str) else tuple(key)
-            if not self.fields or not all(isinstance(name, str) and name for name in self.fields):
-                raise ValueError(f"key_by({key!r}): give a function, a field name, or several field names")
-            self._key_of = _one_by_one(self.fields, as_tuple=not isinstance(key, str))
         self._always_hashable = _hashable_fields(record_type, self.fields)
 
     def open(self, context: OperatorContext) -> None:
@@ -92,6 +88,24 @@ class KeyBy(Operator[T, T]):
                 batch = batch.take(kept)
                 keys = [keys[index] for index in kept]
         return batch.with_keys(keys)
+
+
+def key_function(key: Key[T], kind: str = "key_by") -> Callable[[T], Any]:
+    """What gives the key of a record.
+
+    Args:
+        key: a function, a field name, or several field names.
+        kind: who asks, for the message.
+
+    Raises:
+        ValueError: there is no field name or it is empty.
+    """
+    if callable(key):
+        return key
+    fields = (key,) if isinstance(key, str) else tuple(key)
+    if not fields or not all(isinstance(name, str) and name for name in fields):
+        raise ValueError(f"{kind}({key!r}): give a function, a field name, or several field names")
+    return _one_by_one(fields, as_tuple=not isinstance(key, str))
 
 
 def _hashable_fields(record_type: Any, fields: tuple[str, ...] | None) -> bool:

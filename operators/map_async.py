@@ -183,8 +183,16 @@ class MapAsync(AsyncOperator[In, Out]):
         self._serial += 1
         call.serial = self._serial
         self._missing[call] = None
-        self._waiting.append(call)
         self._line.add(call)
+        self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        """What becomes of a record that has just been taken in: it waits for its call."""
+        self._waiting.append(call)
+
+    def _ask(self, call: Call) -> Awaitable[Out]:
+        """One try of a call."""
+        return self.function(call.value)
 
     def _start_calls(self) -> None:
         if self._spawn is None:
@@ -214,7 +222,7 @@ class MapAsync(AsyncOperator[In, Out]):
             error: Exception
             try:
                 async with limit:
-                    answer = self.function(call.value)
+                    answer = self._ask(call)
                     if not isawaitable(answer):
                         raise TypeError(
                             f"map_async needs a coroutine function, but it gave a {type(answer).__name__}: "

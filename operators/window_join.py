@@ -149,10 +149,10 @@ class WindowJoin(MultiInputOperator[Out]):
     ) -> None:
         """The records of a window of whose key the other side has none."""
         if self._kept_alone[0]:
-            for key in left:
+            for key, values in left.items():
                 if key not in right:
-                    out.add(left[key], _NOBODY, key, timestamp_ms)
+                    out.add(values, _NOBODY, key, timestamp_ms)
         if self._kept_alone[1]:
-            for key in right:
+            for key, values in right.items():
                 if key not in left:
-                    out.add(_NOBODY, right[key], key, timestamp_ms)
+                    out.add(_NOBODY, values, key, timestamp_ms)

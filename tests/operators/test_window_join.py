@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate.connectors import memory
-from tidegate.engine import JobStatus, RunConfig, Topology
-from tidegate.engine.errors import OperatorError, TopologyError
-from tidegate.engine.testing import BARRIER, CRASH, OperatorHarness, ScriptedSource, run_script
+from tidegate.engine.errors import OperatorError
+from tidegate.engine.testing import OperatorHarness
 from tidegate.operators import Joined, windows
 from tidegate.operators.time import MIN_WATERMARK
 from tidegate.operators.window_join import WindowJoin
