@@ -2,6 +2,7 @@
 
 from . import agg, windows
 from .changes import Change, ChangeKind
+from .connect import ConnectedFunction
 from .errors import DeadLetter, OnError, Retry
 from .joined import Joined
 from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
@@ -14,6 +15,7 @@ __all__ = [
     "AsyncOperator",
     "Change",
     "ChangeKind",
+    "ConnectedFunction",
     "DeadLetter",
     "Duration",
     "Joined",

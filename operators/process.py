@@ -182,7 +182,7 @@ class Process(Operator[In, Out]):
         check_on_error(on_error, retry=False)
         if not isinstance(function, ProcessFunction):
             raise TypeError(f"process takes an object of a subclass of ProcessFunction, not {function!r}")
-        if not self.keyed and (function.states() or _has_timers(function)):
+        if not self.keyed and (function.states() or has_timers(function)):
             raise ValueError(
                 f"{type(function).__name__} keeps state or timers, which belong to a key: call key_by before process"
             )
@@ -201,8 +201,12 @@ class Process(Operator[In, Out]):
         self._function.open(self._user)
 
     def process(self, batch: Batch[In]) -> Batch[Out] | None:
+        return self._apply(self._function.process, batch)
+
+    def _apply(self, call: Callable[..., Any], batch: Batch[Any]) -> Batch[Out] | None:
+        """The results of one of the user's methods for the records of a batch, timers firing in between."""
         user, main, sides = self._user, self._user._main, self._user._sides
-        timers, set_key, call = user._timers, self._set_key, self._function.process
+        timers, set_key = user._timers, self._set_key
         timestamps, watermarks = batch.timestamps, batch.watermarks
         keys = batch.keys if self.keyed else None
         values, indices = main.values, main.indices
@@ -288,7 +292,7 @@ class Process(Operator[In, Out]):
         for output in (user._main, *user._sides.values()):
             output.settle_timer(index, timestamp_ms, key, watermark_ms)
 
-    def _give_out(self, batch: Batch[In] | None) -> Batch[Out] | None:
+    def _give_out(self, batch: Batch[Any] | None) -> Batch[Out] | None:
         user = self._user
         for tag, output in user._sides.items():
             sent = output.take(batch)
@@ -321,12 +325,13 @@ def process_operator(
     `Process`."""
     if not keyed:
         return Process(function, on_error=on_error)
-    if isinstance(function, ProcessFunction) and _has_timers(function):
+    if isinstance(function, ProcessFunction) and has_timers(function):
         return TimedProcess(function, on_error=on_error)
     return KeyedProcess(function, on_error=on_error)
 
 
-def _has_timers(function: ProcessFunction[Any, Any]) -> bool:
+def has_timers(function: ProcessFunction[Any, Any]) -> bool:
+    """Whether a function wants to hear of timers."""
     return type(function).on_timer is not ProcessFunction.on_timer
 
 
