@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from ..operators.state import LocalListState, MapState, StateDescriptor, WindowTableState
+from ..operators.state import BroadcastState, LocalListState, MapState, StateDescriptor, WindowTableState
 from .errors import JobError, StateError
 from .plan import Plan
 from .state.backend import OperatorStore
@@ -194,7 +194,7 @@ def live_state(
             f"state {name!r} of operator {operator_id!r} is declared as {type(descriptor).__name__} of "
             f"{_shown(descriptor)}, not as {type(state).__name__} of {_shown(state)}"
         )
-    if isinstance(descriptor, LocalListState):
+    if isinstance(descriptor, LocalListState | BroadcastState):
         raise StateError(f"state {name!r} of operator {operator_id!r} belongs to its subtasks, not to keys")
     if isinstance(descriptor, MapState):
         return LiveMaps(plan, node, descriptor, stores)

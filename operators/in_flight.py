@@ -71,7 +71,7 @@ class Call:
         batch = Batch(
             [saved.value],
             None if saved.timestamp_ms is None else [saved.timestamp_ms],
-            [_frozen(saved.key)] if saved.keyed else None,
+            [frozen(saved.key)] if saved.keyed else None,
             None if saved.watermark_ms is None else [saved.watermark_ms],
             None if saved.split is None else Origin(saved.split, [saved.offset]),
         )
@@ -87,11 +87,11 @@ class Call:
         return InFlight(
             self.value,
             None if batch.timestamps is None else batch.timestamps[index],
-            _thawed(key) if plain_key else key,
+            thawed(key) if plain_key else key,
             batch.keys is not None,
             self.watermark_ms,
             split,
-            _thawed(offset),
+            thawed(offset),
             self._segment.number,
         )
 
@@ -226,11 +226,11 @@ class _Positions(Sequence[Any]):
         return call._batch.locate(call._index)[1]
 
 
-def _thawed(value: Any) -> Any:
+def thawed(value: Any) -> Any:
     """Plain data as msgpack gives it back: lists for tuples."""
-    return [_thawed(part) for part in value] if isinstance(value, tuple) else value
+    return [thawed(part) for part in value] if isinstance(value, tuple) else value
 
 
-def _frozen(value: Any) -> Any:
-    """A key as it was before `_thawed`."""
-    return tuple([_frozen(part) for part in value]) if isinstance(value, list) else value
+def frozen(value: Any) -> Any:
+    """A key as it was before `thawed`."""
+    return tuple([frozen(part) for part in value]) if isinstance(value, list) else value

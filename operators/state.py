@@ -119,6 +119,7 @@ class Tables(Protocol):
     def windowed(self, descriptor: StateDescriptor[Any], value_type: Any) -> WindowTable[Any, Any]: ...
     def mapped(self, descriptor: StateDescriptor[Any], key_type: Any, value_type: Any) -> MapTable: ...
     def local(self, descriptor: StateDescriptor[Any], item_type: Any) -> LocalList: ...
+    def broadcast(self, descriptor: StateDescriptor[Any], key_type: Any, item_type: Any) -> BroadcastMap[Any, Any]: ...
     def current_key(self) -> Any:
         """The key that user code works on; set by the operator with `set_current_key`."""
         ...
@@ -150,6 +151,13 @@ class LocalList(Protocol):
 
     items: list[Any]
     """The items after a restore; set the list before a snapshot."""
+
+
+class BroadcastMap(Protocol[K, V]):
+    """A map that every subtask of the operator holds whole, in memory."""
+
+    entries: dict[K, V]
+    """The map, to be changed in place."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,33 @@ class LocalListState(StoredState[V]):
 
     def bind(self, tables: Tables) -> LocalList:
         return tables.local(self, self.type)
+
+
+@dataclass(frozen=True)
+class BroadcastState(Generic[K, V]):
+    """A map of the operator, not of a key: every subtask has all of it, before and after a rescale. That holds only if all
+    subtasks change it alike, which they do when each gets the same records (`Stream.broadcast`). A snapshot keeps one copy,
+    that of subtask 0.
+
+    Args:
+        name, version: see `StoredState`.
+        key_type: the type of the map's keys; `Any` for strings, numbers and tuples of these.
+        type: the type of its values.
+        upgrade: `upgrade(old_version, [key, value]) -> (key, value)`.
+    """
+
+    name: str
+    key_type: Any
+    type: Any
+    version: int = 1
+    upgrade: Callable[[int, Any], Any] | None = None
+
+    @property
+    def schema_types(self) -> tuple[Any, ...]:
+        return (tuple[self.key_type, self.type],)  # type: ignore[name-defined]  # the types are values here
+
+    def bind(self, tables: Tables) -> BroadcastMap[K, V]:
+        return tables.broadcast(self, self.key_type, self.schema_types[0])
 
 
 class Timers(Protocol):

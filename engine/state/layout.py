@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...operators.state import (
+    BroadcastMap,
+    BroadcastState,
     KeyedTable,
     KeyedTableState,
     LocalList,
@@ -24,7 +26,7 @@ from ..errors import StateError
 from .backend import StateSchema, StoreSnapshot, StoreSpec
 from .codec import EXPIRING, Conversion, ValueCodec, conversion
 from .key_groups import KeyCodec
-from .local_items import LocalItems
+from .local_items import BroadcastItems, LocalItems
 from .schema import schema_text
 
 EVENT_TIMERS: WindowTableState[bool] = WindowTableState("timers.event", bool)
@@ -77,6 +79,7 @@ class BoundTables:
 
     def __init__(self, spec: StoreSpec, maker: TableMaker) -> None:
         self._operator_id = spec.operator_id
+        self._subtask = spec.subtask
         self._keys = KeyCodec(spec.key_type)
         self._maker = maker
         self._tables: dict[str, Any] = {}
@@ -119,6 +122,9 @@ class BoundTables:
 
     def local(self, descriptor: StateDescriptor[Any], item_type: Any) -> LocalList:
         return self._table(descriptor, "local", item_type, None)  # type: ignore[no-any-return]  # as above
+
+    def broadcast(self, descriptor: StateDescriptor[Any], key_type: Any, item_type: Any) -> BroadcastMap[Any, Any]:
+        return self._table(descriptor, "local", item_type, key_type)  # type: ignore[no-any-return]  # as above
 
     def conversions(self, snapshot: StoreSnapshot) -> dict[str, Conversion | None]:
         """For each state of a snapshot how its values become today's; None where the bytes are as they should be.
@@ -183,7 +189,11 @@ class BoundTables:
             return self._maker.windowed(layout)
         if kind == "map":
             return self._maker.mapped(layout)
-        items = self.locals[descriptor.name] = LocalItems(values)
+        if isinstance(descriptor, BroadcastState):
+            items: LocalItems = BroadcastItems(values, plain_keys=map_key_type is Any, writes=self._subtask == 0)
+        else:
+            items = LocalItems(values)
+        self.locals[descriptor.name] = items
         return items
 
 

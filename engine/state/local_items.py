@@ -1,4 +1,5 @@
-"""Local list state: lists that belong to a subtask, dealt out anew at every restore."""
+"""State that belongs to subtasks, not to keys: lists that are dealt out anew at every restore, and maps that every subtask
+has whole."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ...operators.in_flight import frozen, thawed
 from .codec import Conversion, ValueCodec
 
 FILE = "local.msgpack"
@@ -15,6 +17,9 @@ FILE = "local.msgpack"
 
 class LocalItems:
     """The items of one local list. Implements `LocalList`."""
+
+    dealt_out = True
+    """Whether each item goes to one subtask at a restore; else all go to all."""
 
     def __init__(self, codec: ValueCodec) -> None:
         self.items: list[Any] = []
@@ -31,6 +36,38 @@ class LocalItems:
         return [convert(item) for item in items]
 
 
+class BroadcastItems(LocalItems):
+    """The entries of one broadcast map, as (key, value). Implements `BroadcastMap`.
+
+    Args:
+        codec: of the entries.
+        plain_keys: whether keys are stored by no type, so that tuples in them come back as lists.
+        writes: whether this subtask's copy is the one that goes into snapshots.
+    """
+
+    dealt_out = False
+
+    def __init__(self, codec: ValueCodec, *, plain_keys: bool, writes: bool) -> None:
+        self.entries: dict[Any, Any] = {}
+        self._plain_keys = plain_keys
+        self._writes = writes
+        super().__init__(codec)
+
+    @property
+    def items(self) -> list[Any]:  # type: ignore[override]  # what a list keeps, a map works out
+        """The entries as they are stored."""
+        if not self._plain_keys:
+            return list(self.entries.items())
+        return [(thawed(key), value) for key, value in self.entries.items()]
+
+    @items.setter
+    def items(self, items: list[Any]) -> None:
+        self.entries = {frozen(key) if self._plain_keys else key: value for key, value in items}
+
+    def encoded(self) -> list[bytes]:
+        return super().encoded() if self._writes else []
+
+
 def encode_local(local: Mapping[str, LocalItems]) -> bytes:
     """The content of the file, for the items as they are now."""
     return msgspec.msgpack.encode({name: items.encoded() for name, items in local.items()})
@@ -43,7 +80,7 @@ def restore_local(
     parallelism: int,
 ) -> None:
     """Deal out the items of all snapshots, each given as (its subtask, what reads the items of a list, its conversions):
-    item i, counted in order of subtask, goes to subtask i modulo `parallelism`.
+    item i of a list, counted in order of subtask, goes to subtask i modulo `parallelism`; the entries of a map go to all.
 
     Raises:
         StateError: a file is missing or damaged; names it.
@@ -54,4 +91,4 @@ def restore_local(
             if name in local:
                 gathered[name] += local[name].decoded(read(name), conversions[name])
     for name, items in gathered.items():
-        local[name].items = items[subtask::parallelism]
+        local[name].items = items[subtask::parallelism] if local[name].dealt_out else items

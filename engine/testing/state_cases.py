@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...operators.state import (
+    BroadcastState,
     KeyedTableState,
     ListState,
     LocalListState,
@@ -44,7 +45,8 @@ MAP: MapState[str, int] = MapState("counts", str, int)
 NOTES: MapState[str, list[int]] = MapState("notes", str, list[int])
 SUM: ReducingState[int] = ReducingState("sum", int, lambda a, b: a + b)
 LOCAL: LocalListState[str] = LocalListState("in_flight", str)
-EVERYTHING: tuple[StateDescriptor[Any], ...] = (KEYED, WINDOWS, VALUE, LIST, MAP, NOTES, SUM, LOCAL)
+RULES: BroadcastState[Any, int] = BroadcastState("rules", Any, int)
+EVERYTHING: tuple[StateDescriptor[Any], ...] = (KEYED, WINDOWS, VALUE, LIST, MAP, NOTES, SUM, LOCAL, RULES)
 
 
 class StateCases:
@@ -70,6 +72,7 @@ def fill(cluster: StateCluster, key: Any, states: Sequence[StateDescriptor[Any]]
         NOTES.name: lambda handle: (handle.put("x", [1]), handle.put("y", [2])),
         SUM.name: lambda handle: (handle.add(3), handle.add(4)),
         LOCAL.name: lambda handle: None,
+        RULES.name: lambda handle: None,
     }
     for state in states:
         actions[state.name](cluster.bind(state, key))

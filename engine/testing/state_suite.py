@@ -15,6 +15,7 @@ from .state_cases import (
     LOCAL,
     MAP,
     NOTES,
+    RULES,
     SUM,
     VALUE,
     WINDOWS,
@@ -47,6 +48,7 @@ class StateBackendSuite(StateTypesSuite):
         assert cluster.bind(LIST, "a").get() == []
         assert list(cluster.bind(MAP, "a").items()) == []
         assert cluster.bind(LOCAL, "a").items == []
+        assert cluster.bind(RULES, "a").entries == {}
         timers = cluster.stores[0].timers
         assert timers is not None
         assert timers.next_event() is None
@@ -242,6 +244,19 @@ class StateBackendSuite(StateTypesSuite):
         assert [table.items for table in cluster.all(LOCAL)] == [["a", "c", "e"], ["b", "d"]]
         cluster.restore(cluster.snapshot()[::-1], 1)
         assert cluster.all(LOCAL)[0].items == ["a", "c", "e", "b", "d"]
+        cluster.close()
+
+    def test_every_subtask_has_a_broadcast_map_whole(self, tmp_path: Path) -> None:
+        """Before and after a rescale; a snapshot keeps one copy. Tuples may be keys."""
+        rules = {("a", 1): 10, "b": 20, 3: 30}
+        cluster = self.cluster(tmp_path, RULES)
+        cluster.all(RULES)[0].entries.update(rules)
+        for parallelism in (3, 2, 1):
+            snapshots = cluster.snapshot()
+            for handle in cluster.all(RULES):
+                handle.entries["after the barrier"] = 1
+            cluster.restore(snapshots, parallelism)
+            assert [table.entries for table in cluster.all(RULES)] == [rules] * parallelism
         cluster.close()
 
     def test_namespaces_come_in_order(self, tmp_path: Path) -> None:
