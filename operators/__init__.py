@@ -7,12 +7,13 @@ from .errors import DeadLetter, OnError, Retry
 from .joined import Joined
 from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
 from .process import ProcessContext, ProcessFunction
-from .state import ListState, MapState, ReducingState, ValueState
+from .state import BroadcastState, ListState, MapState, ReducingState, ValueState
 from .time import Duration
 from .watermarks import Watermarks, WatermarkStrategy
 
 __all__ = [
     "AsyncOperator",
+    "BroadcastState",
     "Change",
     "ChangeKind",
     "ConnectedFunction",
