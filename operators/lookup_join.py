@@ -20,10 +20,6 @@ from .time import Duration, duration_ms
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-Lookup = Callable[[Any], Awaitable[Any]]
-"""Takes a key and gives the row, or None when there is none; with `batch_size` a list of keys, and a mapping of those that
-were found."""
-
 
 class LookupJoin(MapAsync[In, Out]):
     """Gives out each record with the row that `function` finds for its key.
@@ -56,7 +52,7 @@ class LookupJoin(MapAsync[In, Out]):
 
     def __init__(
         self,
-        function: Lookup,
+        function: Callable[[Any], Awaitable[Any]],
         *,
         input_type: Any,
         on: Key[In] | None = None,

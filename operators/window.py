@@ -167,7 +167,7 @@ class WindowOperator(WindowAggregation):
             return self._out.take()
         panes = _up_to(self._panes, closed)
         if self.trigger.final:
-            for end in self.assigner.ends_of(panes, closed_before, closed):
+            for end in self._ends(panes, closed_before, closed):
                 self._fire(end, self._window(end, panes))
                 if self.trigger.purging:
                     self._panes.drop(end)
@@ -187,7 +187,7 @@ class WindowOperator(WindowAggregation):
                 if acc is not None and acc._pending:
                     self._panes.load(pane, key)._pending = 0  # type: ignore[union-attr]  # it is there
                     changed.append(pane)
-            for end in self.assigner.ends_of(
+            for end in self._ends(
                 changed, closed, changed[-1] + self.assigner.size_ms if changed else closed
             ):
                 self._fire_key(end, key)
@@ -203,6 +203,9 @@ class WindowOperator(WindowAggregation):
 
     def _spent(self, watermark_ms: int) -> int:
         return self.assigner.spent_by(watermark_ms, self.allowed_lateness_ms)
+
+    def _ends(self, panes: Sequence[int], after: int, until: int) -> list[int]:
+        return self.assigner.ends_of(panes, after, until)
 
     # ------------------------------------------------------------------- firing
 
@@ -264,11 +267,11 @@ class WindowOperator(WindowAggregation):
             return
         closed = self._closed(watermark_ms)
         expired = watermark_ms + 1 - self.allowed_lateness_ms
-        for end in self.assigner.ends_of([pane], expired, closed):
+        for end in self._ends([pane], expired, closed):
             self._fire_key(end, key)
             if self.trigger.purging:
                 self._panes.remove(end, key)
-        still_open = self.assigner.ends_of([pane], closed, closed + assigner.size_ms)
+        still_open = self._ends([pane], closed, closed + assigner.size_ms)
         if self.trigger.every_ms is not None and still_open and not acc._pending:
             acc._pending = 1
             self._schedule(key)

@@ -7,15 +7,22 @@ from typing import Any, TypeAlias
 
 from . import agg
 from .agg import Aggregate
+from .errors import OnError
+from .joined import How
+from .session_join import SessionJoin
 from .time import Duration, duration_ms
 from .window import WindowOperator
 from .window_count import SlidingCountOperator
 from .window_cumulative import CumulativeWindowOperator
 from .window_global import GlobalWindowOperator
+from .window_join import WindowJoin
 from .window_session import SessionOperator
 from .windows import Assigner, CountWindows, CumulativeWindows, SessionWindows, TimeWindows, Trigger, Window
 
 AnyWindowOperator: TypeAlias = WindowOperator | SessionOperator | GlobalWindowOperator | SlidingCountOperator
+
+JoinWindows: TypeAlias = TimeWindows | SessionWindows
+"""The windows in which streams can be joined."""
 
 
 def window_aggregate(
@@ -179,3 +186,39 @@ def window_process(
         record_type=record_type,
         results=lambda key, window, result: function(key, window, result.values),
     )
+
+
+def window_join(
+    assigner: JoinWindows,
+    *,
+    left_type: Any,
+    right_type: Any,
+    how: How = "inner",
+    select: Callable[[Any, Any], Any] | None = None,
+    allowed_lateness: Duration = "0ms",
+    on_error: OnError = "fail",
+) -> WindowJoin[Any] | SessionJoin[Any]:
+    """The operator that gives out the pairs of records of two streams in the same window. Arguments as `WindowJoin`.
+
+    Raises:
+        ValueError: a setting is wrong, or settings do not go together.
+    """
+    lateness_ms = duration_ms(allowed_lateness)
+    if isinstance(assigner, TimeWindows):
+        return WindowJoin(
+            assigner,
+            left_type=left_type,
+            right_type=right_type,
+            how=how,
+            select=select,
+            allowed_lateness_ms=lateness_ms,
+            on_error=on_error,
+        )
+    if not isinstance(assigner, SessionWindows):
+        raise ValueError(f"streams cannot be joined in windows {assigner}: use tumbling, sliding or session windows")
+    if lateness_ms:
+        raise ValueError(
+            f"joins in windows {assigner} have no allowed_lateness: leave it out, and let the sources' watermarks wait "
+            "longer (out_of_orderness)"
+        )
+    return SessionJoin(assigner, left_type=left_type, right_type=right_type, how=how, select=select, on_error=on_error)

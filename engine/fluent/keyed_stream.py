@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from ...operators.agg import Aggregate
 from ...operators.changes import Change, row_type_of
@@ -24,6 +24,7 @@ from ...operators.top_n import RetractingTopN, TopN
 from ...operators.windows import Assigner, Trigger
 from ..errors import TopologyError
 from ..topology import Edge, Node
+from .joins import KeyedJoins
 from .over_stream import OverStream
 from .stream import Stream
 from .windowed_stream import WindowedStream
@@ -34,7 +35,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-class KeyedStream(Stream[T], Generic[K, T]):
+class KeyedStream(KeyedJoins[K, T]):
     """Records of type `T` under keys of type `K`: what keeps state per key goes on from here."""
 
     def _of(self, node: Node) -> Stream[Any]:
@@ -219,7 +220,9 @@ class KeyedStream(Stream[T], Generic[K, T]):
         """
         return WindowedStream(self, assigner, allowed_lateness, trigger)
 
-    def _keyed_then(self, operator: Operator[Any, Any], name: str | None, record_type: Any) -> KeyedStream[K, Any]:
-        stream = self._then(operator, name, record_type=record_type)
+    def _keyed_then(
+        self, operator: Operator[Any, Any], name: str | None, record_type: Any, *others: Stream[Any]
+    ) -> KeyedStream[K, Any]:
+        stream = self._then(operator, name, *others, record_type=record_type)
         assert isinstance(stream, KeyedStream)
         return stream

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ...connectors.sink import Sink
 from ...operators.changes import Change, row_type_of
@@ -27,8 +26,11 @@ from ...operators.to_changes import InsertOnly, ToUpserts
 from ...operators.validate import Validate
 from ..errors import TopologyError
 from ..topology import Edge, Node, PartitionerKind, Topology
+from .lookups import Lookups
+from .stored_types import returned_type
 
 if TYPE_CHECKING:
+    from .connected_streams import ConnectedStreams
     from .keyed_stream import KeyedStream
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ U = TypeVar("U")
 K = TypeVar("K")
 
 
-class Stream(Generic[T]):
+class Stream(Lookups[T]):
     """Records of type `T` on their way. Made by `Topology.source`; every method adds to the topology and
     returns the next stream. A stream may be used several times: each use gets all records.
 
@@ -53,7 +55,7 @@ class Stream(Generic[T]):
 
     def map(self, function: Callable[[T], U], *, name: str | None = None, on_error: OnError = "fail") -> Stream[U]:
         """Each record turned into another: see `Map`."""
-        return self._then(Map(function, on_error=on_error), name, record_type=_returns(function))
+        return self._then(Map(function, on_error=on_error), name, record_type=returned_type(function))
 
     def filter(
         self, predicate: Callable[[T], object], *, name: str | None = None, on_error: OnError = "fail"
@@ -106,7 +108,7 @@ class Stream(Generic[T]):
             retry=retry,
             on_error=on_error,
         )
-        return self._then(operator, name, record_type=_returns(function))
+        return self._then(operator, name, record_type=returned_type(function))
 
     def process(
         self, function: ProcessFunction[T, U], *, name: str | None = None, on_error: LastResort = "fail"
@@ -192,6 +194,12 @@ class Stream(Generic[T]):
         """The records of all streams, in no order between them."""
         edges = [edge for stream in (self, *others) for edge in stream._edges]
         return Stream(self._topology, edges, self._key_type)
+
+    def connect(self, *others: Stream[Any]) -> ConnectedStreams:
+        """This stream and others for one function that takes the records of each by a method of its own."""
+        from .connected_streams import ConnectedStreams
+
+        return ConnectedStreams((self, *others))
 
     def split(
         self,
@@ -326,11 +334,3 @@ class Stream(Generic[T]):
     def _sent(self, partitioner: PartitionerKind) -> Stream[T]:
         edges = [Edge(edge.upstream, edge.tag, partitioner, edge.keyed) for edge in self._edges]
         return Stream(self._topology, edges, self._key_type)
-
-
-def _returns(function: Callable[..., Any]) -> Any:
-    """The annotated return type of a function; None when there is none, as with a lambda."""
-    try:
-        return typing.get_type_hints(function).get("return")
-    except Exception:  # annotations that cannot be evaluated say nothing
-        return None

@@ -54,7 +54,7 @@ class BroadcastItems(LocalItems):
         super().__init__(codec)
 
     @property
-    def items(self) -> list[Any]:  # type: ignore[override]  # what a list keeps, a map works out
+    def items(self) -> list[Any]:
         """The entries as they are stored."""
         if not self._plain_keys:
             return list(self.entries.items())

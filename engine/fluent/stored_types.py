@@ -1,0 +1,71 @@
+"""The types of records that an operator keeps in its state, as far as the topology knows them."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any, Optional
+
+from ...operators.changes import Change
+from ...operators.joined import How, Joined
+from ..errors import TopologyError
+
+
+def stored_type(kind: str, argument: str, known: Any) -> Any:
+    """The type, if it is known.
+
+    Raises:
+        TopologyError: it is not; names the operator and the argument that takes it.
+    """
+    if known is None:
+        raise TopologyError(
+            f"{kind} stores records and must know their type: pass {argument}=, or give the function before it a return "
+            "annotation"
+        )
+    return known
+
+
+def returned_type(function: Callable[..., Any]) -> Any:
+    """The annotated return type of a function; None when there is none, as with a lambda."""
+    try:
+        return typing.get_type_hints(function).get("return")
+    except Exception:  # annotations that cannot be evaluated say nothing
+        return None
+
+
+def row_type_of(record_type: Any, row: Callable[[Any], Any] | None, given: Any) -> Any:
+    """The type of a table's rows.
+
+    Args:
+        record_type: of the records they are made of.
+        row: what makes them.
+        given: the type, where the user gave it.
+
+    Raises:
+        TopologyError: nothing says it.
+    """
+    known = given
+    if known is None and row is not None:
+        known = _without_none(returned_type(row))
+    elif known is None:
+        known = typing.get_args(record_type)[0] if typing.get_origin(record_type) is Change else record_type
+    return stored_type("a table", "row_type", known)
+
+
+def joined_type(left: Any, right: Any, how: How, select: Callable[..., Any] | None) -> Any:
+    """The type of what a join gives out; None where it is not known."""
+    if select is not None:
+        return returned_type(select)
+    if left is None or right is None:
+        return None
+    return Joined[_side(left, how in ("right", "outer")), _side(right, how in ("left", "outer"))]  # type: ignore[misc]  # the types are values here
+
+
+def _side(known: Any, maybe_nobody: bool) -> Any:
+    return Optional[known] if maybe_nobody else known  # noqa: UP045  # `|` does not take every type
+
+
+def _without_none(known: Any) -> Any:
+    members = [member for member in typing.get_args(known) if member is not type(None)]
+    is_optional = type(None) in typing.get_args(known)
+    return typing.Union[tuple(members)] if is_optional else known  # noqa: UP007  # the members are known only here
