@@ -20,7 +20,7 @@ from .errors import (
     TidegateError,
     TopologyError,
 )
-from .fluent import KeyedStream, OverStream, Stream, WindowedStream
+from .fluent import ConnectedStreams, KeyedStream, OverStream, Stream, Table, WindowedStream
 from .job import Job, JobStatus, start
 from .live_state import LiveMaps, LiveValues, LiveWindows
 from .replay import ReplayOf, replay, start_replay
@@ -33,6 +33,7 @@ __all__ = [
     "CheckpointError",
     "CommitError",
     "ConfigError",
+    "ConnectedStreams",
     "CorruptionError",
     "FencedError",
     "Interrupted",
@@ -53,6 +54,7 @@ __all__ = [
     "StateError",
     "StateTypeError",
     "Stream",
+    "Table",
     "TidegateError",
     "Topology",
     "TopologyError",

@@ -24,6 +24,7 @@ from tidegate.engine.testing import Pause, ScriptedSource
 from tidegate.engine.testing.faults import CrashPoints, SimulatedCrash, crash_run
 from tidegate.engine.testing.state_cluster import StateCluster
 from tidegate.operators.state import (
+    BroadcastState,
     KeyedTableState,
     ListState,
     LocalListState,
@@ -41,7 +42,8 @@ SUM: ReducingState[int] = ReducingState("sum", int, lambda a, b: a + b)
 BRIEF: ValueState[float] = ValueState("brief", float, ttl="10ms")
 BRIEF_MAP: MapState[str, int] = MapState("brief map", str, int, ttl="10ms")
 LOCAL: LocalListState[str] = LocalListState("local", str)
-STATES = (TOTALS, WINDOWS, MAP, LIST, SUM, BRIEF, BRIEF_MAP, LOCAL)
+RULES: BroadcastState[Any, int] = BroadcastState("rules", Any, int)
+STATES = (TOTALS, WINDOWS, MAP, LIST, SUM, BRIEF, BRIEF_MAP, LOCAL, RULES)
 
 BACKENDS = {
     "dict": DictBackend(),
@@ -62,6 +64,7 @@ operations = st.one_of(
     st.tuples(st.sampled_from(["event", "processing", "event_remove"]), keys, times),
     st.tuples(st.just("advance"), small),
     st.tuples(st.just("local"), small),
+    st.tuples(st.just("rule"), keys, small),
     st.tuples(st.just("relieve")),
     st.tuples(st.just("snapshot")),
 )
@@ -82,6 +85,7 @@ class History:
         self.event_timers: set[tuple[int, Any]] = set()
         self.processing_timers: set[tuple[int, Any]] = set()
         self.items: list[str] = []
+        self.rules: dict[Any, int] = {}
 
     def put(self, key: Any, n: int) -> None:
         self.cluster.bind(TOTALS, key).put(key, [n])
@@ -155,6 +159,11 @@ class History:
         for number, table in enumerate(self.cluster.all(LOCAL)):
             table.items = self.items[number :: len(self.cluster.stores)]
 
+    def rule(self, key: Any, n: int) -> None:
+        self.rules[key] = n
+        for table in self.cluster.all(RULES):
+            table.entries[key] = n
+
     def relieve(self) -> None:
         self.cluster.relieve()
 
@@ -188,6 +197,7 @@ class History:
             due["processing"] |= {(time, key) for time, ks in store.timers.due_processing(1 << 50) for key in ks}
         assert due == {"event": self.event_timers, "processing": self.processing_timers}
         assert sorted(item for table in found.all(LOCAL) for item in table.items) == sorted(self.items)
+        assert [table.entries for table in found.all(RULES)] == [self.rules] * len(found.stores)
         lengths = [len(table.items) for table in found.all(LOCAL)]
         assert max(lengths) - min(lengths) <= 1
 

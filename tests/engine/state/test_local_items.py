@@ -12,7 +12,7 @@ from tidegate.engine.errors import StateError
 from tidegate.engine.state.backend import StateSchema, StoreSnapshot
 from tidegate.engine.state.codec import ValueCodec
 from tidegate.engine.state.entries import read_items
-from tidegate.engine.state.local_items import FILE, LocalItems, encode_local, restore_local
+from tidegate.engine.state.local_items import FILE, BroadcastItems, LocalItems, encode_local, restore_local
 
 
 def _items() -> dict[str, LocalItems]:
@@ -56,3 +56,17 @@ def test_items_are_upgraded(tmp_path: Path) -> None:
     after = _items()
     restore_local(after, [(0, read, {"calls": lambda data: data[0] * 10})], 0, 1)
     assert after["calls"].items == [10, 20, 30]
+
+
+def test_a_broadcast_map_is_stored_once_and_goes_to_all() -> None:
+    """By subtask 0: a query finds each entry once. Keys that are stored by no type are what they were."""
+    codec = ValueCodec(tuple[Any, int], "state 'rules'")
+    first, second = (BroadcastItems(codec, plain_keys=True, writes=subtask == 0) for subtask in (0, 1))
+    for items in (first, second):
+        items.entries = {("a", ("b", 1)): 1, 2: 2}
+    assert second.encoded() == []
+    snapshots = [(n, lambda name, items=items: items.encoded(), {"rules": None}) for n, items in enumerate((first, second))]
+    for subtask in range(3):
+        after = BroadcastItems(codec, plain_keys=True, writes=False)
+        restore_local({"rules": after}, snapshots, subtask, 3)
+        assert after.entries == first.entries

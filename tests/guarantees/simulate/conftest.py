@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -24,32 +24,8 @@ class Reading(msgspec.Struct, frozen=True):
     value: int
 
 
-class Joined(ProcessFunction[tuple[str, Reading], tuple[str, int, int]]):
-    """Pairs the records of two streams whose times differ by at most 50 ms: an interval join by hand."""
-
-    LEFT = MapState("left", int, int)
-    RIGHT = MapState("right", int, int)
-
-    def states(self) -> Any:
-        return [self.LEFT, self.RIGHT]
-
-    def open(self, context: Any) -> None:
-        self.sides = {"left": context.state(self.LEFT), "right": context.state(self.RIGHT)}
-
-    def process(self, value: tuple[str, Reading], context: Any) -> Iterable[tuple[str, int, int]]:
-        side, reading = value
-        other = "right" if side == "left" else "left"
-        self.sides[side].put(reading.value, reading.at)
-        context.timers.set_event(reading.at + 200)
-        for found, at in sorted(self.sides[other].items()):
-            if abs(at - reading.at) <= 50:
-                pair = (reading.value, found) if side == "left" else (found, reading.value)
-                yield (reading.key, *pair)
-
-    def on_timer(self, timestamp_ms: int, context: Any) -> None:
-        for state in self.sides.values():
-            for value in [value for value, at in state.items() if at <= timestamp_ms - 200]:
-                state.remove(value)
+def _pair(left: Reading | None, right: Reading | None) -> tuple[int | None, int | None]:
+    return (left and left.value, right and right.value)
 
 
 class Totals(ProcessFunction[Reading, tuple[str, int, int]]):
@@ -134,10 +110,14 @@ def _build(kind: str) -> Topology:
         stream.key_by(lambda r: r.key, name="by-key").apply(Behind(), name="tell").sink("out", memory.sink())
         return topology
     if kind == "join":
-        left = _source(topology, _readings(5, "abc", 40), name="left").map(lambda r: ("left", r), name="l")
-        right = _source(topology, _readings(6, "abc", 40), name="right").map(lambda r: ("right", r), name="r")
-        joined = left.union(right).key_by(lambda pair: pair[1].key, name="by-key").process(Joined(), name="joined")
-        joined.sink("out", memory.sink())
+        left = _source(topology, _readings(5, "abc", 40), name="left").key_by("key", name="by-left")
+        right = _source(topology, _readings(6, "abd", 40), name="right").key_by("key", name="by-right")
+        near = left.interval_join(right, lower="-50ms", upper="30ms", how="outer", select=_pair, name="near")
+        near.sink("near-out", memory.sink())
+        together = left.join(right, windows.sliding("100ms", "50ms"), how="left", select=_pair, name="together")
+        together.sink("together-out", memory.sink())
+        as_of = left.temporal_join(right.latest(), how="left", select=_pair, name="as-of")
+        as_of.sink("as-of-out", memory.sink())
         return topology
     # A key stands in one split only, so that the order of its records is one.
     stream = _source(topology, _readings(1, "abc", 40), _readings(2, "def", 40))
