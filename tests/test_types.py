@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 CASES = sorted((ROOT / "tests" / "typing").glob("*.py"))
 MARK = re.compile(r"# ([ER]): (.*)$")
 FOUND = re.compile(r":(\d+): (error|note): (.*)$")
-PREFIX = re.compile(r"\b(?:tidegate|flow|live_state|builtins|typing)\.(?:\w+\.)*")
+PREFIX = re.compile(r"\b(?:tidegate|flow|joins|live_state|builtins|typing)\.(?:\w+\.)*")
 
 
 @pytest.mark.slow

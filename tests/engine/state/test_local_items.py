@@ -65,7 +65,9 @@ def test_a_broadcast_map_is_stored_once_and_goes_to_all() -> None:
     for items in (first, second):
         items.entries = {("a", ("b", 1)): 1, 2: 2}
     assert second.encoded() == []
-    snapshots = [(n, lambda name, items=items: items.encoded(), {"rules": None}) for n, items in enumerate((first, second))]
+    snapshots = [
+        (n, lambda name, items=items: items.encoded(), {"rules": None}) for n, items in enumerate((first, second))
+    ]
     for subtask in range(3):
         after = BroadcastItems(codec, plain_keys=True, writes=False)
         restore_local({"rules": after}, snapshots, subtask, 3)
