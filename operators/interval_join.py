@@ -16,7 +16,7 @@ from .watermark_mark import WatermarkMark
 
 Out = TypeVar("Out")
 
-_PANES_PER_INTERVAL: Final = 4
+_PANES_PER_INTERVAL: Final = 2
 _MOMENTS_PER_WAIT: Final = 1000
 _SHORTEST_PANE_MS: Final = 100
 _NOBODY: Final = (None,)
@@ -31,7 +31,7 @@ class IntervalJoin(MultiInputOperator[Out]):
     its timestamp, or its own time, where that is later. Such moments are rounded up to a thousandth of the longer bound.
     A record at or behind the watermark is `late`.
 
-    A record costs one append, and one look at each of the up to 6 panes of time that its interval touches. State:
+    A record costs one append, and one look at each of the up to 3 panes of time that its interval touches. State:
     every record until the watermark has passed the last partner that it could have; with `how` other than `inner` also
     a timer per key and moment.
 

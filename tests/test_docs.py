@@ -19,10 +19,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tidegate.engine import KeyedStream, OverStream, Stream, WindowedStream
+from tidegate.engine import ConnectedStreams, KeyedStream, OverStream, Stream, Table, WindowedStream
 from tidegate.engine.cli.main import _COMMANDS
 from tidegate.engine.clock import SystemClock
 from tidegate.engine.config import SETTINGS
+from tidegate.engine.fluent.joins import KeyedJoins
+from tidegate.engine.fluent.lookups import Lookups
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.metrics.prometheus import MeasuresCollector
 from tidegate.operators import agg, windows
@@ -202,6 +204,7 @@ REFERENCES = {
     "aggregates": _public(agg),
     "windows": _public(windows),
     "operators": _methods(Stream, KeyedStream, OverStream, WindowedStream),
+    "joins": _methods(KeyedJoins, Lookups, Table, ConnectedStreams),
     "cli": set(_COMMANDS),
     "metrics": _metrics(),
 }

@@ -55,7 +55,9 @@ def test_what_a_package_exports_is_there_and_sorted(name):
     assert unexplained == []
 
 
-@pytest.mark.parametrize("name", ["Stream", "KeyedStream", "WindowedStream", "Topology", "Job", "RunConfig"])
+@pytest.mark.parametrize(
+    "name", ["Stream", "KeyedStream", "WindowedStream", "Table", "ConnectedStreams", "Topology", "Job", "RunConfig"]
+)
 def test_every_public_method_of_the_main_classes_is_explained(name):
     """The classes that users see most have a word for every method."""
     found = getattr(importlib.import_module("tidegate.engine"), name)

@@ -190,7 +190,7 @@ def test_the_changes_of_joined_tables_lead_to_the_joined_table():
 def test_a_record_meets_the_rows_of_a_table_also_after_a_rescale(backend, tmp_path):
     """One that is dealt out by key, and one of which every subtask has a copy; what was deleted is not met."""
     rows = [("a", "Anna"), ("b", "Ben"), ("c", "Cleo"), ("b", None), ("c", "Cora")]
-    scripts = [[*rows, Pause()], [Pause(), *[letter for letter in "abcabcabcabc"]]]
+    scripts = [[*rows, Pause()], [Pause(), *list("abcabcabcabc")]]
     sink = memory.sink()
     for parallelism in (2, 3):
         source = ScriptedSource(*scripts, fetch_sizes=[1])

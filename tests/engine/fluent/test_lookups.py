@@ -46,10 +46,9 @@ def test_every_subtask_has_the_whole_table():
 
     def make(stream: Any) -> Any:
         table = stream.key_by(lambda n: n, name="by-row").latest()
-        pairs = stream.broadcast_join(
+        return stream.broadcast_join(
             table, match=lambda n, rows: rows.values(), how="left", select=lambda n, row: (n, row)
         )
-        return pairs
 
     assert {n for n, _ in _values(make)} == {1, 2, 3}
 
