@@ -68,20 +68,30 @@ def expected(steps: Any, bounds: tuple[int, int], how: str) -> tuple[list[list[A
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
-@given(STEPS, BOUNDS, st.sampled_from(HOWS), PANES)
-def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, steps, bounds, how, pane_ms):
+@pytest.mark.parametrize("examples", [35, pytest.param(2000, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder, panes of any length and a restore at every position never change what comes out of a step."""
-    assert played(joined(bounds, how, pane_ms=pane_ms), steps) == expected(steps, bounds, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, BOUNDS, st.sampled_from(HOWS), PANES)
+    def holds(steps: Any, bounds: Any, how: Any, pane_ms: Any) -> None:
+        assert played(joined(bounds, how, pane_ms=pane_ms), steps) == expected(steps, bounds, how)
+
+    holds()
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
-@given(STEPS, BOUNDS, st.sampled_from(HOWS), PANES)
-def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, steps, bounds, how, pane_ms):
+@pytest.mark.parametrize("examples", [6, pytest.param(200, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
-    operator = joined(bounds, how, pane_ms=pane_ms)
-    assert played(operator, steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, bounds, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, BOUNDS, st.sampled_from(HOWS), PANES)
+    def holds(steps: Any, bounds: Any, how: Any, pane_ms: Any) -> None:
+        operator = joined(bounds, how, pane_ms=pane_ms)
+        assert played(operator, steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, bounds, how)
+
+    holds()
 
 
 def test_a_pair_comes_at_once_and_keeps_the_key():

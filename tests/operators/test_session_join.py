@@ -64,19 +64,29 @@ def expected(steps: Any, gap: int, how: str) -> tuple[list[list[Any]], list[Any]
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
-@given(STEPS, st.sampled_from([1, 4, 10]), st.sampled_from(HOWS))
-def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, steps, gap, how):
+@pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder, sessions that meet and a restore at every position never change what comes out of a step."""
-    assert played(joined(gap, how), steps) == expected(steps, gap, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, st.sampled_from([1, 4, 10]), st.sampled_from(HOWS))
+    def holds(steps: Any, gap: Any, how: Any) -> None:
+        assert played(joined(gap, how), steps) == expected(steps, gap, how)
+
+    holds()
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
-@given(STEPS, st.sampled_from([4, 10]), st.sampled_from(HOWS))
-def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, steps, gap, how):
+@pytest.mark.parametrize("examples", [6, pytest.param(150, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
-    assert played(joined(gap, how), steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, gap, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, st.sampled_from([4, 10]), st.sampled_from(HOWS))
+    def holds(steps: Any, gap: Any, how: Any) -> None:
+        assert played(joined(gap, how), steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, gap, how)
+
+    holds()
 
 
 def test_a_record_of_one_side_holds_a_session_of_the_other_open():

@@ -72,19 +72,29 @@ def expected(steps: Any, how: str) -> tuple[list[list[Any]], list[Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
-@given(STEPS, st.sampled_from(["inner", "left"]))
-def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, steps, how):
+@pytest.mark.parametrize("examples", [35, pytest.param(2000, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder on both sides and a restore at every position never change what comes out of a step."""
-    assert played(joined(how), steps) == expected(steps, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, st.sampled_from(["inner", "left"]))
+    def holds(steps: Any, how: Any) -> None:
+        assert played(joined(how), steps) == expected(steps, how)
+
+    holds()
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
-@given(STEPS, st.sampled_from(["inner", "left"]))
-def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, steps, how):
+@pytest.mark.parametrize("examples", [6, pytest.param(200, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
-    assert played(joined(how), steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, how)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, st.sampled_from(["inner", "left"]))
+    def holds(steps: Any, how: Any) -> None:
+        assert played(joined(how), steps, backend="rocksdb", memory_budget_bytes=300) == expected(steps, how)
+
+    holds()
 
 
 def test_a_record_takes_the_version_of_its_time_however_late_that_comes():

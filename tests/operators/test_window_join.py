@@ -78,20 +78,30 @@ def expected(steps: Any, assigner: windows.TimeWindows, how: str, lateness: int)
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
-@given(STEPS, ASSIGNERS, st.sampled_from(HOWS), st.sampled_from([0, 1, 7, 30]))
-def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, steps, assigner, how, lateness):
+@pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder, lateness and a restore at every position never change what comes out of a step."""
-    assert played(joined(assigner, how, lateness), steps) == expected(steps, assigner, how, lateness)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, ASSIGNERS, st.sampled_from(HOWS), st.sampled_from([0, 1, 7, 30]))
+    def holds(steps: Any, assigner: Any, how: Any, lateness: Any) -> None:
+        assert played(joined(assigner, how, lateness), steps) == expected(steps, assigner, how, lateness)
+
+    holds()
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
-@given(STEPS, ASSIGNERS, st.sampled_from(HOWS), st.sampled_from([0, 7]))
-def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, steps, assigner, how, lateness):
+@pytest.mark.parametrize("examples", [6, pytest.param(150, marks=pytest.mark.long)])
+def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
-    result = played(joined(assigner, how, lateness), steps, backend="rocksdb", memory_budget_bytes=300)
-    assert result == expected(steps, assigner, how, lateness)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(STEPS, ASSIGNERS, st.sampled_from(HOWS), st.sampled_from([0, 7]))
+    def holds(steps: Any, assigner: Any, how: Any, lateness: Any) -> None:
+        result = played(joined(assigner, how, lateness), steps, backend="rocksdb", memory_budget_bytes=300)
+        assert result == expected(steps, assigner, how, lateness)
+
+    holds()
 
 
 def test_the_pairs_of_a_window_come_in_order_of_time():

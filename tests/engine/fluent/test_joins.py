@@ -109,6 +109,35 @@ def test_joins_give_the_same_through_crashes_and_checkpoints(kind, backend, para
     assert sorted(sink.values, key=repr) == sorted(expected, key=repr)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+def test_joins_go_on_at_another_parallelism(backend, tmp_path):
+    """Stopped and started twice: what waits, and who is still without a partner, is where its key goes."""
+    scripts: list[list[Any]] = [[*ORDERS], [*PAYMENTS]]
+    for script in scripts:
+        for place in (12, 5):
+            script.insert(place, Pause())
+    sinks = {kind: memory.sink() for kind in ("window", "session", "interval", "temporal")}
+    widths = (2, 1, 3)
+    for life, parallelism in enumerate(widths, 1):
+        source = ScriptedSource(*scripts, fetch_sizes=[2])
+        topology = Topology("rescaled")
+        slow = Watermarks(out_of_orderness="100ms", idle_timeout=None)
+        records = topology.source("records", source, event_time="at", watermarks=slow)
+        left = records.of_type(Order, name="orders").key_by("key", name="by-order")
+        right = records.of_type(Payment, name="payments").key_by("key", name="by-payment")
+        for kind in ("window", "interval", "temporal"):
+            KINDS[kind][0](left, right).sink(kind, sinks[kind])
+        # One session per key: all pairs, and the keys that are on one side only.
+        left.join(right, windows.session("150ms"), how="outer", select=_shown).sink("session", sinks["session"])
+        config = RunConfig(checkpoints=tmp_path, state_backend=backend, parallelism=parallelism, max_parallelism=8)
+        asyncio.run(_until_paused(topology, source, config, last=life == len(widths)))
+    expected = {kind: KINDS[kind][1] for kind in ("window", "interval", "temporal")}
+    expected["session"] = _paired(ORDERS, PAYMENTS, lambda a, b: a.key == b.key)
+    for kind, sink in sinks.items():
+        assert sorted(sink.values, key=repr) == sorted(expected[kind], key=repr), kind
+
+
 def _numbers(topology: Topology, name: str = "numbers", values: Any = (1, 2, 3, 11, 12)) -> Any:
     source = memory.source(list(values), type=int)
     return topology.source(name, source, event_time=lambda n: n).key_by(lambda n: n % 2, name=f"by-{name}")
