@@ -16,8 +16,8 @@ def assign_snapshots(
     """For each new subtask the old snapshots that hold any of its key groups, by old subtask.
 
     An old snapshot goes to several new subtasks when its key groups are spread over them. Each reads its own
-    range out of it. Snapshots with items of the subtask itself (kind `local`) go to all: the store deals the
-    items out.
+    range out of it. Snapshots with items of the subtask itself (kinds `local` and `broadcast`) go to all: the store
+    deals the items out.
 
     Args:
         entry: the operator in the manifest.
@@ -34,7 +34,7 @@ def _needed(state: SubtaskState, key_groups: range) -> bool:
     first, end = state.snapshot.key_groups
     if max(first, key_groups.start) < min(end, key_groups.stop):
         return True
-    return any(schema.kind == "local" for schema in state.snapshot.schemas)
+    return any(schema.of_subtasks for schema in state.snapshot.schemas)
 
 
 def assign_splits(splits: Sequence[T], parallelism: int, assigned: Mapping[int, int] | None = None) -> list[list[T]]:

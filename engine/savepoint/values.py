@@ -125,7 +125,7 @@ def _check(snapshot: StoreSnapshot, folder: Path, layouts: dict[str, StateLayout
 
 def _stored(files: SnapshotReader, schema: StateSchema) -> Iterator[tuple[bytes | None, bytes]]:
     """The stored values of a state with their encoded keys; items of a local list have none."""
-    if schema.kind == "local":
+    if schema.of_subtasks:
         return ((None, item) for item in files.items(schema.name))
     return ((key, data) for key, _, data in files.entries(schema.name))
 

@@ -37,7 +37,7 @@ def write_portable(
         writer = StateWriter(snapshot, folder, max_parallelism)
         with open_snapshot(snapshot, files.directory) as reader:
             for schema in snapshot.schemas:
-                if schema.kind == "local":
+                if schema.of_subtasks:
                     writer.write_items(schema, reader.items(schema.name))
                     continue
                 entries = reader.entries(schema.name)

@@ -22,7 +22,7 @@ class StateSchema(msgspec.Struct, frozen=True):
 
     Attributes:
         name: the state's name in its operator; timers are the states `timers.event` and `timers.processing`.
-        kind: `keyed`, `window`, `map` or `local`.
+        kind: `keyed`, `window`, `map`, `local` or `broadcast`.
         version: the descriptor's version.
         types: one canonical text per stored type, equal exactly when the types store alike.
     """
@@ -31,6 +31,11 @@ class StateSchema(msgspec.Struct, frozen=True):
     kind: str
     version: int
     types: tuple[str, ...]
+
+    @property
+    def of_subtasks(self) -> bool:
+        """Whether it belongs to subtasks and is kept as a list of items; else to keys, as entries."""
+        return self.kind in ("local", "broadcast")
 
 
 class StoreSnapshot(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ class SnapshotReader(Protocol):
     no order."""
 
     def entries(self, state: str, wanted: KeyGroups | None = None) -> Iterator[RawEntry]:
-        """The entries of a state that is not `local`, one at a time: the state need not fit into memory.
+        """The entries of a state that belongs to keys, one at a time: the state need not fit into memory.
 
         Args:
             state: its name; one of the snapshot's schemas.
@@ -56,7 +56,7 @@ class SnapshotReader(Protocol):
         ...
 
     def items(self, state: str) -> list[bytes]:
-        """The items of a local list, in order. Errors as `entries`."""
+        """The items of a state that belongs to subtasks, in order. Errors as `entries`."""
         ...
 
 
@@ -130,7 +130,7 @@ class _RocksDBFiles:
 
     def __init__(self, snapshot: StoreSnapshot, folder: Path) -> None:
         self.ascending: int | None = snapshot.details.get("max_parallelism")
-        self._schemas = {schema.name: schema for schema in snapshot.schemas if schema.kind != "local"}
+        self._schemas = {schema.name: schema for schema in snapshot.schemas if not schema.of_subtasks}
         self._folder = folder
         self._columns: dict[str, Column] = {}
         self._database: Database | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ...operators.in_flight import frozen
 from .backend import StateSchema, StoreSnapshot
 from .codec import EXPIRING
 from .entries import open_snapshot
@@ -25,7 +26,7 @@ class StateRow(msgspec.Struct, frozen=True, omit_defaults=True):
         subtask: in whose snapshot it was found.
         state: the state's name; timers are `timers.event` and `timers.processing`.
         value: what is stored, as builtins: a Struct is a dict (a list when it is `array_like`).
-        key: the key; None for an item of a local list.
+        key: the key, also that of an entry of a broadcast map; None for an item of a local list.
         time_ms: of a window state the namespace: the end of the window or pane, the time of a timer. Else None.
         map_key: of a map state the key in the map. Else None.
         expires_at_ms: when the entry is forgotten, for a state with a time to live. Else None.
@@ -62,6 +63,11 @@ def read_rows(snapshot: StoreSnapshot, folder: Path, states: Collection[str] | N
             if schema.kind == "local":
                 for item in files.items(schema.name):
                     yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, _decode(item))
+                continue
+            if schema.kind == "broadcast":
+                for item in files.items(schema.name):
+                    key, value = _decode(item)
+                    yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, value, frozen(key))
                 continue
             make = _row_maker(snapshot, schema)
             for key, middle, data in files.entries(schema.name):

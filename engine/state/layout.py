@@ -124,7 +124,7 @@ class BoundTables:
         return self._table(descriptor, "local", item_type, None)  # type: ignore[no-any-return]  # as above
 
     def broadcast(self, descriptor: StateDescriptor[Any], key_type: Any, item_type: Any) -> BroadcastMap[Any, Any]:
-        return self._table(descriptor, "local", item_type, key_type)  # type: ignore[no-any-return]  # as above
+        return self._table(descriptor, "broadcast", item_type, key_type)  # type: ignore[no-any-return]  # as above
 
     def conversions(self, snapshot: StoreSnapshot) -> dict[str, Conversion | None]:
         """For each state of a snapshot how its values become today's; None where the bytes are as they should be.
@@ -175,7 +175,9 @@ class BoundTables:
         ttl_ms = None if ttl is None else duration_ms(ttl)
         map_keys = None if kind != "map" else KeyCodec(map_key_type)
         texts = [] if map_keys is None else [schema_text(map_key_type)]
-        if ttl_ms is None:
+        if isinstance(descriptor, BroadcastState):
+            texts += [schema_text(descriptor.key_type), schema_text(descriptor.type)]
+        elif ttl_ms is None:
             texts.append(values.schema)
         else:
             texts += [schema_text(descriptor.schema_types[-1]), EXPIRING]
@@ -189,7 +191,7 @@ class BoundTables:
             return self._maker.windowed(layout)
         if kind == "map":
             return self._maker.mapped(layout)
-        if isinstance(descriptor, BroadcastState):
+        if kind == "broadcast":
             items: LocalItems = BroadcastItems(values, plain_keys=map_key_type is Any, writes=self._subtask == 0)
         else:
             items = LocalItems(values)

@@ -50,12 +50,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         operator: the operator id.
         subtask: which subtask's state it was.
         state: the state's name; timers are `timers.event` and `timers.processing`.
-        kind: `keyed`, `window`, `map` or `local`.
+        kind: `keyed`, `window`, `map`, `local` or `broadcast`.
         version: the version that the state was declared with.
         types: the canonical texts of what is stored; see `StateSchema`.
         fields: what each entry consists of, in order.
         max_parallelism: number of key groups.
-        key_groups: first and last+1 key group of the file; None for `local`, which has no keys.
+        key_groups: first and last+1 key group of the file; None for `local` and `broadcast`, which have no keys.
         entries: how many there are.
     """
 
@@ -78,7 +78,7 @@ _decode_header = msgspec.json.Decoder(Header).decode
 
 def fields_of(schema: StateSchema) -> tuple[str, ...]:
     """What an entry of a state consists of."""
-    if schema.kind == "local":
+    if schema.of_subtasks:
         return ("value",)
     middle = {"window": ("time_ms",), "map": ("map_key",)}.get(schema.kind, ())
     expiry = ("expires_at_ms",) if EXPIRING in schema.types else ()
@@ -132,7 +132,7 @@ class StateWriter:
 
     def _finish(self, schema: StateSchema, number: int, index: int, part: _Part) -> None:
         part.close_block()
-        local = schema.kind == "local"
+        of_subtasks = schema.of_subtasks
         groups = self._max_parallelism
         header = Header(
             operator=self._snapshot.operator_id,
@@ -143,7 +143,9 @@ class StateWriter:
             types=schema.types,
             fields=fields_of(schema),
             max_parallelism=groups,
-            key_groups=None if local else (key_group(part.first_key, groups), key_group(part.last_key, groups) + 1),
+            key_groups=None
+            if of_subtasks
+            else (key_group(part.first_key, groups), key_group(part.last_key, groups) + 1),
             entries=part.count,
         )
         with (self._folder / file_name(number, index)).open("wb") as out:

@@ -68,7 +68,7 @@ def expected(steps: Any, bounds: tuple[int, int], how: str) -> tuple[list[list[A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [35, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [35, pytest.param(2000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder, panes of any length and a restore at every position never change what comes out of a step."""
 
@@ -81,7 +81,7 @@ def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, exam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [6, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [6, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
 

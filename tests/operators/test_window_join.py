@@ -78,7 +78,7 @@ def expected(steps: Any, assigner: windows.TimeWindows, how: str, lateness: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, examples):
     """Disorder, lateness and a restore at every position never change what comes out of a step."""
 
@@ -91,7 +91,7 @@ def test_joins_agree_with_the_oracle_when_restored_after_every_step(played, exam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [6, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [6, pytest.param(150, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
 def test_joins_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(played, examples):
     """State that is evicted all the time gives the same pairs."""
 

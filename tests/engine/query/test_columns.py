@@ -77,6 +77,7 @@ def test_the_namespace_is_a_column() -> None:
 def test_items_of_a_subtask_have_no_key() -> None:
     """They belong to none."""
     assert list(table("local", ("int",), value=1)) == ["value"]
+    assert list(table("broadcast", ("str", "{n: int}"), value={"n": 1})) == ["key", "n"]
 
 
 @pytest.mark.parametrize(

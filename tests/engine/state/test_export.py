@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,15 @@ from tidegate.engine.state import (
     finish_at_once,
 )
 from tidegate.engine.state.export import StateRow, read_rows
-from tidegate.operators.state import KeyedTableState, LocalListState, MapState, ValueState, WindowTableState
+from tidegate.engine.testing.state_cluster import StateCluster
+from tidegate.operators.state import (
+    BroadcastState,
+    KeyedTableState,
+    LocalListState,
+    MapState,
+    ValueState,
+    WindowTableState,
+)
 
 NOW_MS = 1_000_000
 
@@ -35,6 +44,7 @@ WINDOWS: WindowTableState[list[int]] = WindowTableState("windows", list[int])
 SEEN: MapState[str, int] = MapState("seen", str, int)
 LAST: ValueState[str] = ValueState("last", str, ttl="10s")
 CALLS: LocalListState[str] = LocalListState("calls", str)
+RULES: BroadcastState[Any, int] = BroadcastState("rules", Any, int)
 
 
 @pytest.fixture(params=["dict", "rocksdb"])
@@ -106,6 +116,18 @@ def test_timers_and_local_lists_are_state_too(snapshot: SnapshotFiles) -> None:
     (timer,) = rows_of(snapshot, "timers.event")
     assert (timer.key, timer.time_ms) == ("JFK", 5_000)
     assert [(row.key, row.value) for row in rows_of(snapshot, "calls")] == [(None, "first"), (None, "second")]
+
+
+def test_a_broadcast_map_is_given_once_with_its_keys(tmp_path: Path) -> None:
+    """Whatever the parallelism; tuples are tuples."""
+    cluster = StateCluster(DictBackend(), tmp_path / "stores", [RULES])
+    cluster.restore(cluster.snapshot(), 2)
+    for table in cluster.all(RULES):
+        table.entries.update({("a", 1): 10, "b": 20})
+    rows = [row for snapshot, folder in cluster.snapshot() for row in read_rows(snapshot, folder)]
+    assert sorted([(row.key, row.value) for row in rows], key=repr) == [("b", 20), (("a", 1), 10)]
+    assert {row.subtask for row in rows} == {0}
+    cluster.close()
 
 
 def test_without_names_every_state_is_given(snapshot: SnapshotFiles) -> None:
