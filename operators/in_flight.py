@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .batch import Batch, Origin
+from .state import frozen, thawed
 
 In = TypeVar("In")
 K = TypeVar("K")
@@ -224,13 +225,3 @@ class _Positions(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         call = self._calls[index]
         return call._batch.locate(call._index)[1]
-
-
-def thawed(value: Any) -> Any:
-    """Plain data as msgpack gives it back: lists for tuples."""
-    return [thawed(part) for part in value] if isinstance(value, tuple) else value
-
-
-def frozen(value: Any) -> Any:
-    """A key as it was before `thawed`."""
-    return tuple([frozen(part) for part in value]) if isinstance(value, list) else value

@@ -343,3 +343,13 @@ class ReducingState(Generic[V]):
         from .state_handles import ReducingHandle
 
         return ReducingHandle(self, tables)
+
+
+def thawed(value: Any) -> Any:
+    """Plain data as msgpack gives it back: lists for tuples."""
+    return [thawed(part) for part in value] if isinstance(value, tuple) else value
+
+
+def frozen(value: Any) -> Any:
+    """A key as it was before `thawed`."""
+    return tuple([frozen(part) for part in value]) if isinstance(value, list) else value

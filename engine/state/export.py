@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...operators.in_flight import frozen
+from ...operators.state import frozen
 from .backend import StateSchema, StoreSnapshot
 from .codec import EXPIRING
 from .entries import open_snapshot

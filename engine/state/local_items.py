@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...operators.in_flight import frozen, thawed
+from ...operators.state import frozen, thawed
 from .codec import Conversion, ValueCodec
 
 FILE = "local.msgpack"

@@ -38,9 +38,8 @@ reveal_type(orders.join(payments, hours, how="right"))  # R: KeyedStream[str, Jo
 reveal_type(orders.join(payments, hours, how="outer"))  # R: KeyedStream[str, Joined[Order | None, Payment | None]]
 reveal_type(orders.join(payments, hours, select=lambda o, p: p.cents))  # R: KeyedStream[str, int]
 reveal_type(orders.interval_join(payments, lower="-5m", upper="10m"))  # R: KeyedStream[str, Joined[Order, Payment]]
-reveal_type(
-    orders.interval_join(payments, lower="0s", upper="1s", select=lambda o, p: p.cents)
-)  # R: KeyedStream[str, int]
+cents_paid = orders.interval_join(payments, lower="0s", upper="1s", select=lambda o, p: p.cents)
+reveal_type(cents_paid)  # R: KeyedStream[str, int]
 orders.join(numbers, hours)  # E: expected "KeyedStream[str, int]"
 orders.join(payments, hours, select=lambda o, p: p.amount)  # E: "Payment" has no attribute "amount"
 orders.join(payments, hours, how="left", select=lambda o, p: p.cents)  # E: No overload variant
