@@ -1,0 +1,58 @@
+"""The types of records that an operator keeps, as far as the topology knows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate.engine import TopologyError
+from tidegate.engine.fluent.stored_types import joined_type, row_type_of, stored_type
+from tidegate.operators import Change, Joined
+
+
+def _maybe(value: Any) -> int | None:
+    return value
+
+
+@pytest.mark.parametrize(
+    ("record_type", "row", "given", "known"),
+    [
+        (str, None, None, str),
+        (Change[str], None, None, str),
+        (str, _maybe, None, int),
+        (str, lambda value: value, float, float),
+        (None, None, Any, Any),
+    ],
+)
+def test_the_type_of_rows_comes_from_whoever_says_it(record_type, row, given, known):
+    """The user first, then the function, then the records; a row is never None."""
+    assert row_type_of(record_type, row, given) == known
+
+
+def test_an_unknown_type_is_asked_for():
+    """By the argument that takes it."""
+    with pytest.raises(TopologyError, match=r"join stores records .* pass left_type="):
+        stored_type("join", "left_type", None)
+    with pytest.raises(TopologyError, match="pass row_type="):
+        row_type_of(str, lambda value: value, None)
+
+
+@pytest.mark.parametrize(
+    ("how", "known"),
+    [
+        ("inner", Joined[int, str]),
+        ("left", Joined[int, str | None]),
+        ("right", Joined[int | None, str]),
+        ("outer", Joined[int | None, str | None]),
+    ],
+)
+def test_who_may_have_no_partner_may_be_none(how, known):
+    """In the type of the pairs too."""
+    assert joined_type(int, str, how, None) == known
+
+
+def test_what_select_makes_is_known_by_its_annotation():
+    """Or not at all."""
+    assert joined_type(int, str, "inner", lambda a, b: a) is None
+    assert joined_type(None, str, "inner", None) is None
+    assert joined_type(int, str, "inner", _maybe) == int | None
