@@ -17,7 +17,7 @@ from tidegate.engine.errors import StateError
 from tidegate.engine.savepoint.write import write_portable
 from tidegate.engine.state import DictBackend, RocksDBBackend, SnapshotFiles, StateBackend
 from tidegate.engine.testing import Pause, ScriptedSource
-from tidegate.engine.testing.state_cases import EVERYTHING, KEYED, LOCAL
+from tidegate.engine.testing.state_cases import EVERYTHING, KEYED, LOCAL, RULES
 from tidegate.engine.testing.state_cluster import MAX_PARALLELISM, StateCluster
 from tidegate.operators import agg
 
@@ -31,6 +31,7 @@ def test_a_snapshot_is_written_with_all_its_states(backend: StateBackend, tmp_pa
     for key in range(30):
         cluster.bind(KEYED, key).put(key, [key])
     cluster.all(LOCAL)[0].items = ["a", "b", "c"]
+    cluster.all(RULES)[0].entries["a"] = 1
     ((snapshot, folder),) = cluster.snapshot()
     before = sorted(path.name for path in folder.iterdir())
     files = write_portable(SnapshotFiles(snapshot, folder, (), {}), tmp_path / "portable", MAX_PARALLELISM)
@@ -39,6 +40,7 @@ def test_a_snapshot_is_written_with_all_its_states(backend: StateBackend, tmp_pa
     assert files.snapshot.details["files"] == {
         "totals": 1,
         "in_flight": 1,
+        "rules": 1,
         **dict.fromkeys(
             ["windows", "point", "names", "counts", "notes", "sum", "timers.event", "timers.processing"], 0
         ),
@@ -47,6 +49,7 @@ def test_a_snapshot_is_written_with_all_its_states(backend: StateBackend, tmp_pa
     assert {path.name for path in folder.iterdir()} - set(before) <= {"LOG", "LOCK"}
     cluster.restore([(files.snapshot, files.directory)], 2)
     assert sorted(key for table in cluster.all(KEYED) for key, _ in table.items()) == list(range(30))
+    assert [table.entries for table in cluster.all(RULES)] == [{"a": 1}, {"a": 1}]
     cluster.close()
 
 
