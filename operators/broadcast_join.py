@@ -22,8 +22,8 @@ class BroadcastJoin(MultiInputOperator[Out]):
 
     Nobody waits, as in `StreamTableJoin`. Pairs keep the record's timestamp, key and origin.
 
-    A record costs one lookup with `on`, one call with `match`. State: the whole table in the memory of every subtask, and
-    once in each checkpoint. So it is for tables that are small beside the stream: rules, rates, dimensions.
+    A record costs one lookup with `on`, one call with `match`. State: the whole table in the memory of every subtask,
+    and in its part of each checkpoint. So it is for tables that are small beside the stream: rules, rates, dimensions.
 
     Args:
         table: how the records of the second input become rows; its keys are those of the table.

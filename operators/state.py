@@ -227,8 +227,7 @@ class LocalListState(StoredState[V]):
 @dataclass(frozen=True)
 class BroadcastState(Generic[K, V]):
     """A map of the operator, not of a key: every subtask has all of it, before and after a rescale. That holds only if all
-    subtasks change it alike, which they do when each gets the same records (`Stream.broadcast`). A snapshot keeps one copy,
-    that of subtask 0.
+    subtasks change it alike, which they do when each gets the same records (`Stream.broadcast`).
 
     Args:
         name, version: see `StoredState`.

@@ -187,9 +187,7 @@ class WindowOperator(WindowAggregation):
                 if acc is not None and acc._pending:
                     self._panes.load(pane, key)._pending = 0  # type: ignore[union-attr]  # it is there
                     changed.append(pane)
-            for end in self._ends(
-                changed, closed, changed[-1] + self.assigner.size_ms if changed else closed
-            ):
+            for end in self._ends(changed, closed, changed[-1] + self.assigner.size_ms if changed else closed):
                 self._fire_key(end, key)
                 if self.trigger.purging:
                     self._panes.remove(end, key)

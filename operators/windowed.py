@@ -204,7 +204,7 @@ def window_join(
         ValueError: a setting is wrong, or settings do not go together.
     """
     lateness_ms = duration_ms(allowed_lateness)
-    if isinstance(assigner, TimeWindows):
+    if isinstance(assigner, TimeWindows) and not isinstance(assigner, CumulativeWindows):
         return WindowJoin(
             assigner,
             left_type=left_type,

@@ -196,7 +196,7 @@ class StateBackend(Protocol):
     def restore(self, spec: StoreSpec, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> OperatorStore:
         """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
         `spec.key_groups`. The items of local lists of all `snapshots`, in order of subtask, are dealt out: item i to
-        subtask i modulo `spec.parallelism`, and the entries of broadcast maps go to every subtask; so an operator with local
+        subtask i modulo `spec.parallelism`, and of broadcast maps every subtask gets a copy; so an operator with local
         state is given every snapshot it has.
         A snapshot may be of another backend, of another number of key groups, or portable.
         The files may be linked into the store's directory; the folders themselves are left as they are. Blocking;

@@ -65,7 +65,8 @@ def read_rows(snapshot: StoreSnapshot, folder: Path, states: Collection[str] | N
                     yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, _decode(item))
                 continue
             if schema.kind == "broadcast":
-                for item in files.items(schema.name):
+                # Every subtask has a copy: one is enough.
+                for item in files.items(schema.name) if snapshot.subtask == 0 else ():
                     key, value = _decode(item)
                     yield StateRow(snapshot.operator_id, snapshot.subtask, schema.name, value, frozen(key))
                 continue

@@ -79,7 +79,6 @@ class BoundTables:
 
     def __init__(self, spec: StoreSpec, maker: TableMaker) -> None:
         self._operator_id = spec.operator_id
-        self._subtask = spec.subtask
         self._keys = KeyCodec(spec.key_type)
         self._maker = maker
         self._tables: dict[str, Any] = {}
@@ -192,7 +191,7 @@ class BoundTables:
         if kind == "map":
             return self._maker.mapped(layout)
         if kind == "broadcast":
-            items: LocalItems = BroadcastItems(values, plain_keys=map_key_type is Any, writes=self._subtask == 0)
+            items: LocalItems = BroadcastItems(values, plain_keys=map_key_type is Any)
         else:
             items = LocalItems(values)
         self.locals[descriptor.name] = items

@@ -42,15 +42,13 @@ class BroadcastItems(LocalItems):
     Args:
         codec: of the entries.
         plain_keys: whether keys are stored by no type, so that tuples in them come back as lists.
-        writes: whether this subtask's copy is the one that goes into snapshots.
     """
 
     dealt_out = False
 
-    def __init__(self, codec: ValueCodec, *, plain_keys: bool, writes: bool) -> None:
+    def __init__(self, codec: ValueCodec, *, plain_keys: bool) -> None:
         self.entries: dict[Any, Any] = {}
         self._plain_keys = plain_keys
-        self._writes = writes
         super().__init__(codec)
 
     @property
@@ -63,9 +61,6 @@ class BroadcastItems(LocalItems):
     @items.setter
     def items(self, items: list[Any]) -> None:
         self.entries = {frozen(key) if self._plain_keys else key: value for key, value in items}
-
-    def encoded(self) -> list[bytes]:
-        return super().encoded() if self._writes else []
 
 
 def encode_local(local: Mapping[str, LocalItems]) -> bytes:
@@ -80,15 +75,19 @@ def restore_local(
     parallelism: int,
 ) -> None:
     """Deal out the items of all snapshots, each given as (its subtask, what reads the items of a list, its conversions):
-    item i of a list, counted in order of subtask, goes to subtask i modulo `parallelism`; the entries of a map go to all.
+    item i of a list, counted in order of subtask, goes to subtask i modulo `parallelism`. Of a map every subtask gets a copy:
+    its own, or after a rescale that of the first. In an unaligned checkpoint copies differ by what was in flight, but then
+    there is no rescale.
 
     Raises:
         StateError: a file is missing or damaged; names it.
     """
-    gathered: dict[str, list[Any]] = {name: [] for name in local}
-    for _, read, conversions in sorted(snapshots, key=lambda snapshot: snapshot[0]):
-        for name in conversions:
-            if name in local:
-                gathered[name] += local[name].decoded(read(name), conversions[name])
-    for name, items in gathered.items():
-        local[name].items = items[subtask::parallelism] if local[name].dealt_out else items
+    in_order = sorted(snapshots, key=lambda snapshot: snapshot[0])
+    for name, found in local.items():
+        holding = [(read, conversions[name]) for _, read, conversions in in_order if name in conversions]
+        if found.dealt_out:
+            items = [item for read, convert in holding for item in found.decoded(read(name), convert)]
+            found.items = items[subtask::parallelism]
+        elif holding:
+            read, convert = holding[subtask if len(holding) == parallelism else 0]
+            found.items = found.decoded(read(name), convert)

@@ -259,6 +259,11 @@ async def _until_paused(topology: Topology, source: ScriptedSource[Any], config:
         (lambda a, b: b.latest(lambda n: n), TopologyError, "a table .*pass row_type="),
         (lambda a, b: a.join(b, windows.global_()), ValueError, "use tumbling, sliding or session windows"),
         (
+            lambda a, b: a.join(b, windows.cumulative("1h", "1m")),
+            ValueError,
+            "use tumbling, sliding or session windows",
+        ),
+        (
             lambda a, b: a.join(b, windows.session("1s"), allowed_lateness="1s"),
             ValueError,
             r"joins in windows session\(1s\) have no allowed_lateness",

@@ -58,17 +58,15 @@ def test_items_are_upgraded(tmp_path: Path) -> None:
     assert after["calls"].items == [10, 20, 30]
 
 
-def test_a_broadcast_map_is_stored_once_and_goes_to_all() -> None:
-    """By subtask 0: a query finds each entry once. Keys that are stored by no type are what they were."""
+def test_of_a_broadcast_map_every_subtask_gets_a_copy() -> None:
+    """Its own, which may differ by what was in flight; after a rescale that of the first. Keys are what they were."""
     codec = ValueCodec(tuple[Any, int], "state 'rules'")
-    first, second = (BroadcastItems(codec, plain_keys=True, writes=subtask == 0) for subtask in (0, 1))
-    for items in (first, second):
-        items.entries = {("a", ("b", 1)): 1, 2: 2}
-    assert second.encoded() == []
-    snapshots = [
-        (n, lambda name, items=items: items.encoded(), {"rules": None}) for n, items in enumerate((first, second))
-    ]
-    for subtask in range(3):
-        after = BroadcastItems(codec, plain_keys=True, writes=False)
-        restore_local({"rules": after}, snapshots, subtask, 3)
-        assert after.entries == first.entries
+    before = [BroadcastItems(codec, plain_keys=True) for _ in range(2)]
+    for subtask, items in enumerate(before):
+        items.entries = {("a", ("b", 1)): subtask, 2: 2}
+    snapshots = [(n, lambda name, items=items: items.encoded(), {"rules": None}) for n, items in enumerate(before)]
+    for parallelism, expected in ((2, [0, 1]), (3, [0, 0, 0]), (1, [0])):
+        after = [BroadcastItems(codec, plain_keys=True) for _ in range(parallelism)]
+        for subtask, items in enumerate(after):
+            restore_local({"rules": items}, snapshots[::-1], subtask, parallelism)
+        assert [items.entries for items in after] == [before[n].entries for n in expected]
