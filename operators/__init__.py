@@ -1,11 +1,13 @@
 """What is computed: operators, aggregates, windows, and the state that they keep."""
 
-from . import agg, windows
+from . import agg, patterns, windows
 from .changes import Change, ChangeKind
 from .connect import ConnectedFunction
 from .errors import DeadLetter, OnError, Retry
 from .joined import Joined
 from .operator import AsyncOperator, MultiInputOperator, Operator, OperatorContext
+from .pattern_step import MatchSoFar
+from .patterns import Match, Pattern
 from .process import ProcessContext, ProcessFunction
 from .state import BroadcastState, ListState, MapState, ReducingState, ValueState
 from .time import Duration
@@ -22,10 +24,13 @@ __all__ = [
     "Joined",
     "ListState",
     "MapState",
+    "Match",
+    "MatchSoFar",
     "MultiInputOperator",
     "OnError",
     "Operator",
     "OperatorContext",
+    "Pattern",
     "ProcessContext",
     "ProcessFunction",
     "ReducingState",
@@ -34,5 +39,6 @@ __all__ = [
     "WatermarkStrategy",
     "Watermarks",
     "agg",
+    "patterns",
     "windows",
 ]

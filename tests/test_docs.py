@@ -27,7 +27,7 @@ from tidegate.engine.fluent.joins import KeyedJoins
 from tidegate.engine.fluent.lookups import Lookups
 from tidegate.engine.metrics.measures import JobMeasures
 from tidegate.engine.metrics.prometheus import MeasuresCollector
-from tidegate.operators import agg, windows
+from tidegate.operators import agg, patterns, windows
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -205,6 +205,7 @@ REFERENCES = {
     "windows": _public(windows),
     "operators": _methods(Stream, KeyedStream, OverStream, WindowedStream),
     "joins": _methods(KeyedJoins, Lookups, Table, ConnectedStreams),
+    "patterns": _public(patterns) - {"check_pattern"} | _methods(patterns.Pattern, patterns.Match),
     "cli": set(_COMMANDS),
     "metrics": _metrics(),
 }

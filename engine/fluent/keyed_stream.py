@@ -9,10 +9,12 @@ from ...operators.agg import Aggregate
 from ...operators.changes import Change, row_type_of
 from ...operators.debounce import debounce_operator
 from ...operators.dedupe import TimeDomain, dedupe_operator
-from ...operators.errors import OnError
+from ...operators.errors import LastResort, OnError
 from ...operators.fold import Fold
 from ...operators.keyed_aggregate import KeyedAggregate
 from ...operators.operator import Operator
+from ...operators.pattern_match import PatternMatch
+from ...operators.patterns import AfterMatch, Match, Pattern
 from ...operators.reduce import Reduce
 from ...operators.results import KeyResult
 from ...operators.retracting_aggregate import RetractingAggregate
@@ -26,13 +28,14 @@ from ..errors import TopologyError
 from ..topology import Edge, Node
 from .joins import KeyedJoins
 from .over_stream import OverStream
-from .stream import Stream
+from .stream import Stream, _returns
 from .windowed_stream import WindowedStream
 
 T = TypeVar("T")
 K = TypeVar("K")
 A = TypeVar("A")
 R = TypeVar("R")
+U = TypeVar("U")
 
 
 class KeyedStream(KeyedJoins[K, T]):
@@ -219,6 +222,57 @@ class KeyedStream(KeyedJoins[K, T]):
             trigger: when windows fire; None: when they are complete.
         """
         return WindowedStream(self, assigner, allowed_lateness, trigger)
+
+    @overload
+    def match(
+        self,
+        pattern: Pattern[T],
+        *,
+        name: str | None = ...,
+        after_match: AfterMatch | None = ...,
+        on_error: LastResort = ...,
+    ) -> KeyedStream[K, Match[K, T]]: ...
+    @overload
+    def match(
+        self,
+        pattern: Pattern[T],
+        *,
+        select: Callable[[Match[K, T]], U],
+        name: str | None = ...,
+        after_match: AfterMatch | None = ...,
+        on_error: LastResort = ...,
+    ) -> KeyedStream[K, U]: ...
+    def match(
+        self,
+        pattern: Pattern[T],
+        *,
+        select: Callable[[Match[K, T]], Any] | None = None,
+        name: str | None = None,
+        after_match: AfterMatch | None = None,
+        on_error: LastResort = "fail",
+    ) -> KeyedStream[K, Any]:
+        """The records of a key that fit a pattern, `patterns.begin("a").where(…).next("b")…`: see `PatternMatch`.
+
+        Args:
+            pattern: what to look for.
+            select: makes of a `Match` what is given out; None: the `Match`.
+            name: the operator id.
+            after_match: `patterns.skip_past_last()` and so on; None: every match is given out.
+            on_error: what to do with a record that a condition fails on, and with a match that `select` fails on.
+
+        Raises:
+            TopologyError: the type of the records is not known, so they cannot be stored: give it to `patterns.begin`.
+        """
+        name = name or self._topology.generate_name(PatternMatch.kind)
+        record_type = pattern.type or self.record_type
+        if record_type is None:
+            raise TopologyError(
+                f"match {name!r} stores records and must know their type: pass it to patterns.begin(step, type), or give "
+                "the function before it a return annotation"
+            )
+        operator = PatternMatch(pattern, type=record_type, select=select, after_match=after_match, on_error=on_error)
+        given_out = Match[self._key_type or Any, record_type] if select is None else _returns(select)  # type: ignore[misc]  # types are values here
+        return self._keyed_then(operator, name, given_out)
 
     def _keyed_then(
         self, operator: Operator[Any, Any], name: str | None, record_type: Any, *others: Stream[Any]

@@ -8,7 +8,7 @@ from typing import reveal_type
 import msgspec
 from tidegate.connectors import files, formats, memory
 from tidegate.engine import KeyedStream, Topology
-from tidegate.operators import DeadLetter, ProcessContext, ProcessFunction, agg, windows
+from tidegate.operators import DeadLetter, ProcessContext, ProcessFunction, agg, patterns, windows
 
 
 class Flight(msgspec.Struct):
@@ -85,6 +85,16 @@ reveal_type(best.to_upserts())  # R: Stream[Change[Flight]]
 reveal_type(best.insert_only())  # R: Stream[Flight]
 reveal_type(best.top_n(1, lambda f: f.delay))  # R: KeyedStream[str, Change[Flight]]
 flights.insert_only()  # E: Invalid self argument
+
+# patterns
+late_twice = patterns.begin("one", Flight).where(lambda f: f.delay is not None).next("two").where(lambda f, m: m["one"])
+reveal_type(late_twice)  # R: Pattern[Flight]
+reveal_type(keyed.match(late_twice))  # R: KeyedStream[str, Match[str, Flight]]
+reveal_type(keyed.match(late_twice, select=lambda m: m.first("one").departed_ms))  # R: KeyedStream[str, int]
+late_twice.where(lambda f: f.orign)  # E: Cannot infer
+keyed.match(late_twice, select=lambda m: m.first("one").orign)  # E: "Flight" has no attribute "orign"
+of_alarms = patterns.begin("alarm", Alarm)
+keyed.match(of_alarms)  # E: No overload variant
 
 # join points
 alarms = topology.source("alarms", memory.source([Alarm("JFK", 5)]))
