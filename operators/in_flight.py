@@ -4,13 +4,13 @@ snapshot."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from .batch import Batch, Origin
-from .state import frozen, thawed
+from .state import LocalList, WindowTable, frozen, thawed
 
 In = TypeVar("In")
 K = TypeVar("K")
@@ -195,6 +195,87 @@ class _Segment:
         """The watermark that goes out after them."""
         self.n_open = 0
         self.finished: list[Call] = []
+
+
+class Turns:
+    """Which calls may begin, where those of a key are made one after the other."""
+
+    def __init__(self) -> None:
+        self._behind: dict[Any, deque[Call]] = {}
+        """The keys of which a call is being made, and the calls that wait for it."""
+
+    def begins(self, call: Call) -> bool:
+        """Whether it is the call's turn at once; else `ended` gives it out."""
+        behind = self._behind.get(call.key)
+        if behind is None:
+            self._behind[call.key] = deque()
+            return True
+        behind.append(call)
+        return False
+
+    def ended(self, call: Call) -> Call | None:
+        """The call of the same key whose turn it is now."""
+        behind = self._behind[call.key]
+        if behind:
+            return behind.popleft()
+        del self._behind[call.key]
+        return None
+
+
+class InFlightList:
+    """The calls in flight as state of the subtask: dealt out to any subtask at a restore.
+
+    Args:
+        state: the list.
+        plain_key: whether keys are plain data, stored without a type.
+    """
+
+    def __init__(self, state: LocalList, *, plain_key: bool) -> None:
+        self._state = state
+        self._plain_key = plain_key
+
+    def restored(self) -> list[Call]:
+        """The calls of the snapshot, in order."""
+        calls = [Call.restored(saved) for saved in self._state.items]
+        self._state.items = []
+        return calls
+
+    def save(self, calls: Iterable[Call]) -> None:
+        """Put the calls into the state."""
+        self._state.items = [call.saved(plain_key=self._plain_key) for call in calls]
+
+
+class InFlightTable:
+    """The calls in flight as state of their keys: at a restore each is where its key is.
+
+    Args:
+        state: (serial, key) → what is saved of the call.
+    """
+
+    def __init__(self, state: WindowTable[Any, InFlight[Any, Any]]) -> None:
+        self._state = state
+        self._saved: dict[int, list[Any]] = {}
+        """Serial → the keys under which it stands in the state: after a restore from several subtasks, more than one."""
+
+    def restored(self) -> list[Call]:
+        """The calls of the snapshot, those of each key in order."""
+        calls = []
+        for serial in list(self._state.namespaces()):
+            entries = self._state.read(serial)
+            self._saved[serial] = list(entries)
+            for key, saved in entries.items():
+                calls.append(Call.restored(msgspec.structs.replace(saved, key=key)))
+        return calls
+
+    def save(self, calls: Iterable[Call]) -> None:
+        """Put the calls into the state."""
+        for serial, keys in self._saved.items():
+            for key in keys:
+                self._state.remove(serial, key)
+        self._saved = {}
+        for call in calls:
+            self._state.open(call.serial)[call.key] = msgspec.structs.replace(call.saved(plain_key=False), key=None)
+            self._saved[call.serial] = [call.key]
 
 
 def gather(calls: list[Call]) -> Batch[Any]:

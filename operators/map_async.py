@@ -9,17 +9,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
 from itertools import repeat
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from .batch import Batch
 from .errors import FAILED, Failure, Guard, LastResort, OnError, Retry, check_on_error
-from .in_flight import Call, InFlight, Line, gather
+from .in_flight import Call, InFlight, InFlightList, InFlightTable, Line, Turns, gather
 from .operator import AsyncOperator, OperatorContext
-from .state import LocalListState
+from .state import LocalListState, StateDescriptor, WindowTableState
 from .time import Duration, duration_ms, format_ms
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+Ordered: TypeAlias = bool | Literal["key"]
+"""Results in the order of the records; in any between two watermarks; or in the order of each key's records."""
 
 _ONCE: Final = Retry(attempts=1)
 
@@ -37,8 +40,9 @@ class MapAsync(AsyncOperator[In, Out]):
         input_type: the type of the records, for the snapshot; `Any` for plain data (dicts, lists, strings,
             numbers).
         key_type: the type of the keys, if they are not strings, integers, bytes or tuples of these.
-        ordered: results go out in the order of the records. Otherwise as they come, but never past a
-            watermark.
+        ordered: results go out in the order of the records. With False as they come, but never past a watermark. With
+            "key" so too, but those of a key in the order of its records, and one call after the other: for calls that
+            change something. Needs a keyed stream, and keeps its order through a restore at another parallelism.
         capacity: how many calls may be in flight at a time. While as many results are missing or waiting for
             their turn, no further batch is taken in.
         timeout: how long one try may take; None for as long as it likes.
@@ -59,17 +63,19 @@ class MapAsync(AsyncOperator[In, Out]):
         *,
         input_type: Any,
         key_type: Any = Any,
-        ordered: bool = True,
+        ordered: Ordered = True,
         capacity: int = 100,
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
         on_error: OnError | None = None,
     ) -> None:
         if capacity < 1:
-            raise ValueError(f"map_async(capacity={capacity}): at least one call must be possible")
+            raise ValueError(f"{self.kind}(capacity={capacity}): at least one call must be possible")
+        if ordered not in (True, False, "key"):
+            raise ValueError(f'{self.kind}(ordered={ordered!r}) is not known: use True, False or "key"')
         if isinstance(on_error, Retry):
             if retry is not None:
-                raise ValueError("map_async has a Retry as retry and another as on_error: give one")
+                raise ValueError(f"{self.kind} has a Retry as retry and another as on_error: give one")
             retry, on_error = on_error, None
         self.retry = retry or _ONCE
         self.on_error: LastResort = on_error or self.retry.then
@@ -82,21 +88,29 @@ class MapAsync(AsyncOperator[In, Out]):
         self.timeout = timeout
         self._timeout_ms = None if timeout is None else duration_ms(timeout)
         self._expected = _classes(input_type)
+        # What is in flight goes where its keys go, or else to anybody.
+        self.keyed = ordered == "key"
         in_flight = InFlight[input_type, key_type]
-        self._state = LocalListState[Any]("in_flight", in_flight)
+        self._list_state = LocalListState[Any]("in_flight", in_flight)
+        self._table_state = WindowTableState[Any]("in_flight", in_flight)
 
-    def states(self) -> Sequence[LocalListState[Any]]:
-        return (self._state,)
+    def states(self) -> Sequence[StateDescriptor[Any]]:
+        return (self._table_state if self.keyed else self._list_state,)
 
     def open(self, context: OperatorContext) -> None:
         self._context = context
         self._guard = Guard(self.on_error, context)
-        self._saved = context.state(self._state)
+        self._saved: InFlightList | InFlightTable = (
+            InFlightTable(context.state(self._table_state))
+            if self.keyed
+            else InFlightList(context.state(self._list_state), plain_key=self.key_type is Any)
+        )
         self._spawn: Callable[[Any], Any] | None = None
         self._wake: Callable[[], None] | None = None
         self._woken = False
         self._fatal: Call | None = None
-        self._line = Line(self.ordered)
+        self._line = Line(self.ordered is True)
+        self._turns = Turns() if self.keyed else None
         self._waiting: deque[Call] = deque()
         self._missing: dict[Call, None] = {}
         """The calls whose result has not gone out, in order of the records."""
@@ -104,9 +118,8 @@ class MapAsync(AsyncOperator[In, Out]):
         self._n_working = 0
         """The workers that look for waiting calls; one that has found none may still be in `_workers`."""
         self._serial = 0
-        for saved in self._saved.items:
-            self._take_in(Call.restored(saved))
-        self._saved.items = []
+        for call in self._saved.restored():
+            self._take_in(call)
 
     def start(self, spawn: Callable[[Any], Any], wake: Callable[[], None]) -> None:
         self._spawn = spawn
@@ -161,7 +174,7 @@ class MapAsync(AsyncOperator[In, Out]):
         return out
 
     def prepare_snapshot(self, checkpoint_id: int) -> None:
-        self._saved.items = [call.saved(plain_key=self.key_type is Any) for call in self._missing]
+        self._saved.save(self._missing)
 
     def close(self) -> None:
         # After a failure in `open` there is nothing to stop.
@@ -188,7 +201,8 @@ class MapAsync(AsyncOperator[In, Out]):
 
     def _begin(self, call: Call) -> None:
         """What becomes of a record that has just been taken in: it waits for its call."""
-        self._waiting.append(call)
+        if self._turns is None or self._turns.begins(call):
+            self._waiting.append(call)
 
     def _ask(self, call: Call) -> Awaitable[Out]:
         """One try of a call."""
@@ -209,44 +223,54 @@ class MapAsync(AsyncOperator[In, Out]):
         # A call that swallowed our cancellation is the last one.
         while self._waiting and not (task is not None and task.cancelling()):
             call = self._waiting.popleft()
-            await self._try(call)
-            self._line.finish(call)
-            self._wake_if_ripe()
+            while True:
+                call.tries += 1
+                call.result, call.error = await self._tried(self._ask, call)
+                if call.error is None or call.tries >= self.retry.attempts:
+                    break
+                await self._before_retry(call)
+            self._finished(call)
         self._n_working -= 1
 
-    async def _try(self, call: Call) -> None:
-        timeout_s = None if self._timeout_ms is None else self._timeout_ms / 1000
-        while True:
-            call.tries += 1
-            limit = asyncio.timeout(timeout_s)
-            error: Exception
-            try:
-                async with limit:
-                    answer = self._ask(call)
-                    if not isawaitable(answer):
-                        raise TypeError(
-                            f"map_async needs a coroutine function, but it gave a {type(answer).__name__}: "
-                            "declare it with async def, or use map"
-                        )
-                    call.result = await answer
-                return
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                # Nobody cancelled us: the call let out a cancellation of its own, and nobody would hear.
-                error = RuntimeError("the call was cancelled from inside")
-            except Exception as caught:
-                error = caught
-                if limit.expired() and isinstance(caught, TimeoutError):
-                    assert self._timeout_ms is not None
-                    error = TimeoutError(f"no answer within {format_ms(self._timeout_ms)}")
-            if call.tries >= self.retry.attempts:
-                call.error = error
-                return
-            self._context.count("retries")
-            seed = f"{self._context.operator_id}/{self._context.subtask}/{call.serial}"
-            await self._context.sleep(self.retry.wait_ms(call.tries, seed) / 1000)
+    def _finished(self, call: Call) -> None:
+        """The call has its result, or its last error."""
+        self._line.finish(call)
+        if self._turns is not None:
+            following = self._turns.ended(call)
+            if following is not None:
+                self._waiting.append(following)
+        self._wake_if_ripe()
+
+    async def _before_retry(self, call: Call) -> None:
+        self._context.count("retries")
+        seed = f"{self._context.operator_id}/{self._context.subtask}/{call.serial}"
+        await self._context.sleep(self.retry.wait_ms(call.tries, seed) / 1000)
+
+    async def _tried(self, ask: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
+        """What one try answers, or what it raises."""
+        limit = asyncio.timeout(None if self._timeout_ms is None else self._timeout_ms / 1000)
+        error: Exception
+        try:
+            async with limit:
+                answer = ask(argument)
+                if not isawaitable(answer):
+                    raise TypeError(
+                        f"{self.kind} needs a coroutine function, but it gave a {type(answer).__name__}: "
+                        "declare it with async def, or use map"
+                    )
+                return await answer, None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: the call let out a cancellation of its own, and nobody would hear.
+            error = RuntimeError("the call was cancelled from inside")
+        except Exception as caught:
+            error = caught
+            if limit.expired() and isinstance(caught, TimeoutError):
+                assert self._timeout_ms is not None
+                error = TimeoutError(f"no answer within {format_ms(self._timeout_ms)}")
+        return None, error
 
     def _wake_if_ripe(self) -> None:
         if self._wake is not None and not self._woken and self._line.ripe:

@@ -13,7 +13,8 @@ from ...operators.filter import Filter
 from ...operators.flat_map import FlatMap
 from ...operators.key_by import KeyBy
 from ...operators.map import Map
-from ...operators.map_async import MapAsync
+from ...operators.map_async import MapAsync, Ordered
+from ...operators.map_async_batch import MapAsyncBatch
 from ...operators.of_type import OfType
 from ...operators.operator import MultiInputOperator, Operator
 from ...operators.process import ProcessFunction, process_operator
@@ -78,7 +79,7 @@ class Stream(Lookups[T]):
         function: Callable[[T], Awaitable[U]],
         *,
         name: str | None = None,
-        ordered: bool = True,
+        ordered: Ordered = True,
         capacity: int = 100,
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
@@ -91,16 +92,10 @@ class Stream(Lookups[T]):
         Raises:
             TopologyError: the type of the records is not known, so they cannot be stored: pass `input_type`.
         """
-        input_type = input_type or self.record_type
         name = name or self._topology.generate_name(MapAsync.kind)
-        if input_type is None:
-            raise TopologyError(
-                f"map_async {name!r} stores the records whose calls are in flight and must know their type: pass "
-                "input_type=, or give the function before it a return annotation"
-            )
         operator = MapAsync(
             function,
-            input_type=input_type,
+            input_type=self._stored_type(input_type, "map_async", name),
             key_type=self._key_type or Any,
             ordered=ordered,
             capacity=capacity,
@@ -109,6 +104,41 @@ class Stream(Lookups[T]):
             on_error=on_error,
         )
         return self._then(operator, name, record_type=returned_type(function))
+
+    def map_async_batch(
+        self,
+        function: Callable[[list[T]], Awaitable[Sequence[U | Exception]]],
+        *,
+        max_batch: int,
+        linger: Duration = "10ms",
+        name: str | None = None,
+        ordered: Ordered = True,
+        capacity: int = 10,
+        timeout: Duration | None = "30s",
+        retry: Retry | None = None,
+        on_error: OnError | None = None,
+        input_type: Any = None,
+    ) -> Stream[U]:
+        """Records turned into others by a coroutine that takes up to `max_batch` at a time: see `MapAsyncBatch`. A record
+        waits up to `linger` for others.
+
+        Raises:
+            TopologyError: as `map_async`.
+        """
+        name = name or self._topology.generate_name(MapAsyncBatch.kind)
+        operator: MapAsyncBatch[T, U] = MapAsyncBatch(
+            function,
+            max_batch=max_batch,
+            linger=linger,
+            input_type=self._stored_type(input_type, "map_async_batch", name),
+            key_type=self._key_type or Any,
+            ordered=ordered,
+            capacity=capacity,
+            timeout=timeout,
+            retry=retry,
+            on_error=on_error,
+        )
+        return self._then(operator, name)
 
     def process(
         self, function: ProcessFunction[T, U], *, name: str | None = None, on_error: LastResort = "fail"
@@ -294,6 +324,16 @@ class Stream(Lookups[T]):
     @property
     def _keyed(self) -> bool:
         return all(edge.keyed for edge in self._edges)
+
+    def _stored_type(self, given: Any, method: str, name: str) -> Any:
+        """The type by which records whose calls are in flight are stored."""
+        record_type = given or self.record_type
+        if record_type is None:
+            raise TopologyError(
+                f"{method} {name!r} stores the records whose calls are in flight and must know their type: pass "
+                "input_type=, or give the function before it a return annotation"
+            )
+        return record_type
 
     def _then(
         self,

@@ -4,14 +4,18 @@ import asyncio
 import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tidegate.connectors import memory
+from tidegate.engine import RunConfig, Topology, restart
 from tidegate.engine.errors import OperatorError
 from tidegate.engine.testing import AsyncOperatorHarness
+from tidegate.engine.testing.scripted import BARRIER, CRASH, ScriptedSource, run_script
 from tidegate.operators.batch import Batch, Origin
 from tidegate.operators.errors import Retry
 from tidegate.operators.map_async import MapAsync
@@ -629,3 +633,49 @@ def test_the_type_of_the_records_must_be_said() -> None:
     function: Callable[[int], Awaitable[int]] = Service()
     with pytest.raises(TypeError, match="input_type"):
         MapAsync(function)  # type: ignore[call-arg]  # what is tested
+
+
+@pytest.mark.parametrize("backend", ["dict", "rocksdb"])
+async def test_results_in_the_order_of_each_key(backend: Literal["dict", "rocksdb"]) -> None:
+    """One call of a key after the other, those of different keys side by side; also after a crash."""
+    service = Service()
+    async with harness(service, ordered="key", backend=backend) as h:
+        h.push([1, 2, 3, 4], keys=["a", "a", "b", ("c", 1)]).watermark(5)
+        await h.collect()
+        assert service.calls == [1, 3, 4]
+        service.answer(3)
+        await h.collect()
+        await h.crash_and_restore()
+        await h.collect()
+        assert service.calls[3:] == [1, 4]
+        service.answer(2, 4)
+        await h.collect()
+        service.answer(1)
+        await h.settle()
+        assert list(zip(h.values, h.keys, strict=True)) == [(30, "b"), (40, ("c", 1)), (10, "a"), (20, "a")]
+
+
+def test_an_order_that_is_not_known_is_refused() -> None:
+    """The message names those that are."""
+    with pytest.raises(ValueError, match=r"""map_async\(ordered='keys'\) is not known: use True, False or "key\""""):
+        MapAsync(Service(), input_type=int, ordered="keys")  # type: ignore[arg-type]  # that is the mistake
+
+
+@pytest.mark.slow
+def test_a_job_that_crashes_keeps_the_order_of_each_key(tmp_path: Path) -> None:
+    """Two subtasks, with calls in flight at checkpoints and crashes: each result once, a key's in order."""
+
+    async def slow(record: dict[str, int]) -> dict[str, int]:
+        for _ in range(record["n"] * 7 % 11):
+            await asyncio.sleep(0)
+        return record
+
+    records = [{"k": n % 5, "n": n} for n in range(120)]
+    script = [*records[:40], BARRIER, *records[40:60], CRASH, *records[60:90], BARRIER, CRASH, *records[90:]]
+    topology, source, sink = Topology("ordered"), ScriptedSource(script), memory.sink()
+    keyed = topology.source("records", source).key_by("k", name="by-k")
+    keyed.map_async(slow, name="ask", ordered="key", capacity=7, input_type=dict).sink("out", sink)
+    config = RunConfig(checkpoints=tmp_path, parallelism=2, restart=restart.fixed_delay(2, "0ms"))
+    status = asyncio.run(run_script(topology, source, config))
+    found = {k: [record["n"] for record in sink.values if record["k"] == k] for k in range(5)}
+    assert (status.value, found) == ("finished", {k: list(range(k, 120, 5)) for k in range(5)})
