@@ -2,6 +2,7 @@
 
 from . import agg, patterns, windows
 from .changes import Change, ChangeKind
+from .circuit_breaker import CircuitBreaker, CircuitOpenError
 from .connect import ConnectedFunction
 from .errors import DeadLetter, OnError, Retry
 from .joined import Joined
@@ -18,6 +19,8 @@ __all__ = [
     "BroadcastState",
     "Change",
     "ChangeKind",
+    "CircuitBreaker",
+    "CircuitOpenError",
     "ConnectedFunction",
     "DeadLetter",
     "Duration",

@@ -12,6 +12,7 @@ from itertools import repeat
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from .batch import Batch
+from .circuit_breaker import CircuitBreaker, CircuitOpenError, Gate
 from .errors import FAILED, Failure, Guard, LastResort, OnError, Retry, check_on_error
 from .in_flight import Call, InFlight, InFlightList, InFlightTable, Line, Turns, gather
 from .operator import AsyncOperator, OperatorContext
@@ -48,6 +49,7 @@ class MapAsync(AsyncOperator[In, Out]):
         timeout: how long one try may take; None for as long as it likes.
         retry: how often to try again and how long to wait before.
         on_error: what to do with a record whose last try has failed; `retry.then` when left out.
+        breaker: when to leave the service alone; None: never.
 
     Raises:
         ValueError: `capacity` is less than 1, `timeout` is not a duration, `on_error` is not a policy, or
@@ -68,6 +70,7 @@ class MapAsync(AsyncOperator[In, Out]):
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
         on_error: OnError | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"{self.kind}(capacity={capacity}): at least one call must be possible")
@@ -86,6 +89,7 @@ class MapAsync(AsyncOperator[In, Out]):
         self.ordered = ordered
         self.capacity = capacity
         self.timeout = timeout
+        self.breaker = breaker
         self._timeout_ms = None if timeout is None else duration_ms(timeout)
         self._expected = _classes(input_type)
         # What is in flight goes where its keys go, or else to anybody.
@@ -100,6 +104,7 @@ class MapAsync(AsyncOperator[In, Out]):
     def open(self, context: OperatorContext) -> None:
         self._context = context
         self._guard = Guard(self.on_error, context)
+        self._gate = None if self.breaker is None else Gate(self.breaker, context)
         self._saved: InFlightList | InFlightTable = (
             InFlightTable(context.state(self._table_state))
             if self.keyed
@@ -247,7 +252,19 @@ class MapAsync(AsyncOperator[In, Out]):
         await self._context.sleep(self.retry.wait_ms(call.tries, seed) / 1000)
 
     async def _tried(self, ask: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
-        """What one try answers, or what it raises."""
+        """What one try answers, or what it raises; through the circuit, if there is one."""
+        if self._gate is None:
+            return await self._answered(ask, argument)
+        try:
+            turn = await self._gate.enter()
+        except CircuitOpenError as error:
+            return None, error
+        result, raised = await self._answered(ask, argument)
+        self._gate.leave(turn, raised)
+        return result, raised
+
+    async def _answered(self, ask: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
+        """What the function answers in time, or what it raises."""
         limit = asyncio.timeout(None if self._timeout_ms is None else self._timeout_ms / 1000)
         error: Exception
         try:

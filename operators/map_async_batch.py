@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from .circuit_breaker import CircuitBreaker
 from .errors import OnError, Retry
 from .in_flight import Call
 from .map_async import MapAsync, Ordered
@@ -33,7 +34,8 @@ class MapAsyncBatch(MapAsync[In, Out]):
         max_batch: how many records a call takes at most.
         linger: how long a record waits for others.
         capacity: how many calls may be in flight at a time.
-        input_type, key_type, ordered, timeout, retry, on_error: as for `MapAsync`; `timeout` is that of a call.
+        input_type, key_type, ordered, timeout, retry, on_error, breaker: as for `MapAsync`; `timeout` is that of a
+            call, and for the breaker a call fails when it raises.
 
     Raises:
         ValueError: `max_batch` is less than 1, `linger` is not a duration, or as for `MapAsync`.
@@ -54,6 +56,7 @@ class MapAsyncBatch(MapAsync[In, Out]):
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
         on_error: OnError | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         if max_batch < 1:
             raise ValueError(f"map_async_batch(max_batch={max_batch}): a call takes at least one record")
@@ -66,6 +69,7 @@ class MapAsyncBatch(MapAsync[In, Out]):
             timeout=timeout,
             retry=retry,
             on_error=on_error,
+            breaker=breaker,
         )
         self.max_batch = max_batch
         self._linger_s = duration_ms(linger) / 1000

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ...connectors.sink import Sink
 from ...operators.changes import Change, row_type_of
+from ...operators.circuit_breaker import CircuitBreaker
 from ...operators.errors import DeadLetter, LastResort, OnError, Retry
 from ...operators.filter import Filter
 from ...operators.flat_map import FlatMap
@@ -84,6 +85,7 @@ class Stream(Lookups[T]):
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
         on_error: OnError | None = None,
+        breaker: CircuitBreaker | None = None,
         input_type: Any = None,
     ) -> Stream[U]:
         """Each record turned into another by a coroutine, many at a time: see `MapAsync`. Calls in flight are
@@ -102,6 +104,7 @@ class Stream(Lookups[T]):
             timeout=timeout,
             retry=retry,
             on_error=on_error,
+            breaker=breaker,
         )
         return self._then(operator, name, record_type=returned_type(function))
 
@@ -117,6 +120,7 @@ class Stream(Lookups[T]):
         timeout: Duration | None = "30s",
         retry: Retry | None = None,
         on_error: OnError | None = None,
+        breaker: CircuitBreaker | None = None,
         input_type: Any = None,
     ) -> Stream[U]:
         """Records turned into others by a coroutine that takes up to `max_batch` at a time: see `MapAsyncBatch`. A record
@@ -137,6 +141,7 @@ class Stream(Lookups[T]):
             timeout=timeout,
             retry=retry,
             on_error=on_error,
+            breaker=breaker,
         )
         return self._then(operator, name)
 
