@@ -34,6 +34,7 @@ class Code:
         lines: name → lines of source.
         bounds: the arguments of `result` after the accumulator; they are the fields of a result before the
             aggregates.
+        functions: what `lines` call besides, by name.
         mapping: records are dicts: their fields are entries.
         inline: whether updates are written out, or call the plain functions.
     """
@@ -45,6 +46,7 @@ class Code:
         *,
         bounds: Sequence[str] = ("key",),
         lines: Mapping[str, Sequence[str]] | None = None,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
         mapping: bool = False,
         inline: bool = True,
     ) -> None:
@@ -61,20 +63,21 @@ class Code:
             "]",
         ]
         holes.update(lines or {})
-        functions = _FUNCTIONS.replace("ALL_BOUNDS", ", ".join(bounds))
-        functions = functions.replace("BOUNDS", ", ".join(["entries", *bounds[1:]]))
-        self.source = _filled_in(functions + template, holes)
-        self._functions = self._compiled(layout, mapping)
+        common = _FUNCTIONS.replace("ALL_BOUNDS", ", ".join(bounds))
+        common = common.replace("BOUNDS", ", ".join(["entries", *bounds[1:]]))
+        self.source = _filled_in(common + template, holes)
+        self._functions = self._compiled(layout, functions or {}, mapping)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         function: Callable[..., Any] = self._functions[name]
         return function
 
-    def _compiled(self, layout: Layout, mapping: bool) -> dict[str, Any]:
+    def _compiled(self, layout: Layout, functions: Mapping[str, Callable[..., Any]], mapping: bool) -> dict[str, Any]:
         namespace: dict[str, Any] = {
             "Accumulator": layout.accumulator,
             "Result": layout.result,
             **plain_functions(layout, mapping),
+            **functions,
         }
         for number, condition in enumerate(layout.fields()):
             namespace[f"holds{number}"] = condition

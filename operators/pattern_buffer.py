@@ -7,13 +7,12 @@ the last of its links the record goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from .state import MapTable, Tables
+from .state import MapTable
 
 T = TypeVar("T")
 
@@ -35,23 +34,6 @@ class Link(msgspec.Struct, array_like=True, gc=False):
     before: int
     before_link: int
     holders: int
-
-
-@dataclass(frozen=True)
-class MapTableState:
-    """Declares a `MapTable`: (key, map key) → value, the map keys integers."""
-
-    name: str
-    type: Any
-    version: int = 1
-    upgrade: Callable[[int, Any], Any] | None = None
-
-    @property
-    def schema_types(self) -> tuple[Any, ...]:
-        return (int, self.type)
-
-    def bind(self, tables: Tables) -> MapTable:
-        return tables.mapped(self, int, self.type)
 
 
 class PatternBuffer(Generic[T]):

@@ -10,10 +10,10 @@ from .batch import Batch
 from .errors import FAILED, Failure, Guard, OnError, check_on_error
 from .operator import Operator, OperatorContext
 from .pattern_attempt import Attempt, Attempts, Tests, extended
-from .pattern_buffer import NO_LINK, Link, MapTableState, PatternBuffer, SoFar
+from .pattern_buffer import NO_LINK, Link, PatternBuffer, SoFar
 from .pattern_plan import PatternPlan, Target
 from .patterns import AfterMatch, Match, Pattern, SkipTo, check_pattern, no_skip
-from .state import KeyedTable, KeyedTableState, StateDescriptor, WindowTable, WindowTableState
+from .state import KeyedTable, KeyedTableState, MapTableState, StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
 
 T = TypeVar("T")
@@ -74,8 +74,8 @@ class PatternMatch(Operator[T, Out]):
         self._waiting_state: WindowTableState[Any] = WindowTableState("waiting", list[type])
         self._timers_state: WindowTableState[bool] = WindowTableState("timers", bool)
         self._attempts_state: KeyedTableState[Attempts] = KeyedTableState("attempts", Attempts)
-        self._records_state = MapTableState("records", type)
-        self._links_state = MapTableState("links", list[Link])
+        self._records_state = MapTableState[Any]("records", type, key_type=int)
+        self._links_state = MapTableState[Any]("links", list[Link], key_type=int)
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
         return (

@@ -15,7 +15,7 @@ from .pane_merge import Entries, PaneMerge
 from .state import StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
 from .window_aggregation import MakeResults, WindowAggregation, checked_lateness
-from .window_output import PENDING, WindowOutput, trigger_lines
+from .window_output import WindowOutput, trigger_lines, trigger_marks
 from .windows import TimeWindows, Trigger, Window, on_watermark
 
 _FEW_PANES = 4
@@ -63,7 +63,7 @@ class WindowOperator(WindowAggregation):
         aggregates: name → aggregate.
         allowed_lateness_ms: how long a window that has fired still takes records, in milliseconds of event
             time.
-        trigger: when windows fire. Counts, and purging, are for tumbling windows only.
+        trigger: when windows fire. Counts, custom triggers and purging are for tumbling windows only.
         record_type: the type of the records, where it is known.
         results: makes of (key, window, result) the values to give out; None gives out the result itself.
         inline: write the inner loop out; False runs the plain twin.
@@ -91,11 +91,11 @@ class WindowOperator(WindowAggregation):
         self.allowed_lateness_ms = checked_lateness(allowed_lateness_ms)
         self._tumbling = assigner.size_ms == assigner.slide_ms
         trigger = trigger or on_watermark()
-        counting = trigger.every_count is not None
+        by_record = trigger.every_count is not None or trigger.custom is not None
         super().__init__(
             aggregates,
             trigger,
-            marks={PENDING: (int, "0")} if counting or trigger.every_ms is not None else None,
+            marks=trigger_marks(trigger),
             template=_LOOP.replace("@PANE@", str(assigner.pane_ms)).replace("@OFFSET@", str(assigner.offset_ms)),
             lines={"trigger": trigger_lines(trigger, "fire(end, key, acc)")},
             record_type=record_type,
@@ -107,10 +107,10 @@ class WindowOperator(WindowAggregation):
                 raise ValueError(
                     f"windows {assigner} put pieces together, and fold cannot: give it merge=, or use tumbling windows"
                 )
-            if counting or trigger.purging:
+            if by_record or trigger.purging:
                 raise ValueError(
-                    f"windows {assigner} cannot fire by count or forget what they gave out: use tumbling windows, "
-                    'or windows.early(every="10s")'
+                    f"windows {assigner} cannot fire by count or a rule of yours, or forget what they gave out: use "
+                    'tumbling windows, or windows.early(every="10s")'
                 )
         self._panes_state: WindowTableState[Any] = WindowTableState("panes", self.layout.accumulator)
 
@@ -258,9 +258,12 @@ class WindowOperator(WindowAggregation):
             acc = entries[key] = self._code["new"]()
         self._code["add"](acc, value, timestamp_ms)
         self._merged.forget()
-        if self.trigger.every_count is not None and not self.trigger.final:
-            acc._pending += 1
-            if acc._pending >= self.trigger.every_count:
+        if not self.trigger.final:
+            if self.trigger.every_count is not None:
+                acc._pending += 1
+                if acc._pending >= self.trigger.every_count:
+                    self._count_reached(pane, key, acc)
+            elif self.trigger.custom is not None and self._code["asks"](acc, value, timestamp_ms):
                 self._count_reached(pane, key, acc)
             return
         closed = self._closed(watermark_ms)

@@ -9,6 +9,7 @@ from .agg import Aggregate
 from .codegen import Code, Variants
 from .layout import Layout
 from .operator import Operator, OperatorContext
+from .window_output import trigger_functions
 from .windows import Trigger, Window, on_watermark
 
 BOUNDS: Final = ("key", "start_ms", "end_ms")
@@ -56,8 +57,11 @@ class WindowAggregation(Operator[Any, Any]):
             aggregates, marks=marks, bounds={"key": Any, "start_ms": int, "end_ms": int}, record_type=record_type
         )
         self._make = results
+        functions = trigger_functions(trigger)
         self._codes = Variants(
-            lambda mapping: Code(self.layout, template, bounds=BOUNDS, lines=lines, mapping=mapping, inline=inline)
+            lambda mapping: Code(
+                self.layout, template, bounds=BOUNDS, lines=lines, functions=functions, mapping=mapping, inline=inline
+            )
         )
 
     @property

@@ -11,7 +11,7 @@ from .batch import Batch
 from .operator import OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor
 from .window_aggregation import MakeResults, WindowAggregation
-from .window_output import PENDING, WindowOutput, trigger_lines
+from .window_output import PENDING, WindowOutput, trigger_lines, trigger_marks
 from .windows import CountWindows, GlobalWindows, Trigger, Window, on_watermark
 
 _LOOP = """\
@@ -89,7 +89,7 @@ class GlobalWindowOperator(WindowAggregation):
         super().__init__(
             aggregates,
             fires,
-            marks={"_start": (int, "0"), "_end": (int, "0"), PENDING: (int, "0")},
+            marks={"_start": (int, "0"), "_end": (int, "0"), PENDING: (int, "0"), **trigger_marks(fires)},
             template=_LOOP,
             lines={"trigger": trigger_lines(fires, "fire(key, acc)")},
             record_type=record_type,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Optional
 
 from .batch import Batch
-from .windows import Trigger, Window
+from .windows import Trigger, Window, on_watermark
 
 PENDING: Final = "_pending"
 """The slot that says how many records have come since the window last fired."""
+
+
+CUSTOM: Final = "_custom"
+"""The slot of a custom trigger's state."""
 
 
 class WindowOutput:
@@ -48,8 +52,33 @@ class WindowOutput:
         self._keys: list[Any] = []
 
 
+def trigger_marks(trigger: Trigger) -> dict[str, tuple[Any, str]]:
+    """The slots of an accumulator that the lines need."""
+    marks: dict[str, tuple[Any, str]] = {}
+    if trigger != on_watermark():
+        marks[PENDING] = (int, "0")
+    if trigger.custom is not None:
+        marks[CUSTOM] = (Optional[trigger.custom.state_type], "None")  # noqa: UP045  # the type is a value here
+    return marks
+
+
+def trigger_functions(trigger: Trigger) -> dict[str, Callable[..., Any]]:
+    """The functions that the lines need."""
+    if trigger.custom is None:
+        return {}
+    on_record = trigger.custom.on_record
+
+    def asks(acc: Any, value: Any, timestamp_ms: int) -> bool:
+        acc._custom, fires = on_record(acc._custom, value, timestamp_ms)
+        return fires
+
+    return {"asks": asks}
+
+
 def trigger_lines(trigger: Trigger, fire: str) -> list[str]:
     """The lines of an inner loop that count or schedule, after a record has gone into `acc`."""
+    if trigger.custom is not None:
+        return ["if asks(acc, value, t):", f"    {fire}"]
     if trigger.every_count is not None:
         return ["acc._pending += 1", f"if acc._pending >= {trigger.every_count}:", f"    {fire}"]
     if trigger.every_ms is not None:

@@ -106,6 +106,8 @@ class SessionOperator(WindowAggregation):
         )
         if not self.layout.mergeable:
             raise ValueError("sessions are put together when they meet, and fold cannot: give it merge=")
+        if trigger.custom is not None:
+            raise ValueError("sessions are put together when they meet, and what a custom trigger keeps cannot be")
         if trigger.purging:
             raise ValueError("a session cannot forget what it gave out: use a trigger without purging")
         self._sessions_state: KeyedTableState[Any] = KeyedTableState(

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from .time import Duration, duration_ms, format_ms
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -227,6 +230,35 @@ def count(n: int, *, every: int | None = None, partial: bool = False) -> CountWi
     return CountWindows(n, partial, every)
 
 
+class CustomTrigger(Generic[T, S]):
+    """What a user subclasses to have windows fire by a rule of their own: see `custom`.
+
+    The object describes: what changes is the state that `on_record` is given and gives back. It is kept per key and
+    window, is part of every checkpoint, and goes with its window.
+
+    >>> class Jump(CustomTrigger[float, float]):
+    ...     '''Fires when a value differs from the key's last one by more than 10.'''
+    ...     state_type = float
+    ...     def on_record(self, state, value, timestamp_ms):
+    ...         return value, state is not None and abs(value - state) > 10
+    >>> custom(Jump(), purging=True).purging
+    True
+    """
+
+    state_type: Any = Any
+    """The type of the state, for storing it: anything msgspec can encode."""
+
+    def on_record(self, state: S | None, value: T, timestamp_ms: int) -> tuple[S | None, bool]:
+        """A record has gone into a window: the new state, and whether the window fires for its key now.
+
+        Args:
+            state: what the last call gave; None for the window's first record.
+            value: the record.
+            timestamp_ms: its timestamp; 0 in a topology without event time.
+        """
+        raise TypeError(f"{type(self).__name__} does not say when windows fire: define on_record()")
+
+
 @dataclass(frozen=True)
 class Trigger:
     """When a window fires.
@@ -235,6 +267,7 @@ class Trigger:
         final: whether it fires when the watermark reaches its end, and again per late record after that.
         every_ms: also so long after a record changed it, by processing time; None: not.
         every_count: also after so many records of a key; None: not.
+        custom: also when a rule of the user's says so; None: not.
         purging: whether a window forgets what it has given out. Otherwise each result holds everything so
             far.
     """
@@ -243,6 +276,7 @@ class Trigger:
     every_ms: int | None = None
     every_count: int | None = None
     purging: bool = False
+    custom: CustomTrigger[Any, Any] | None = None
 
 
 def on_watermark() -> Trigger:
@@ -274,6 +308,22 @@ def on_count(n: int, *, purging: bool = False) -> Trigger:
         ValueError: `n` is less than 1.
     """
     return Trigger(final=False, every_count=_positive_count(n), purging=purging)
+
+
+def custom(trigger: CustomTrigger[Any, Any], *, final: bool = True, purging: bool = False) -> Trigger:
+    """Fire when `trigger` says so, for the key of the record that it was asked about. For tumbling and global windows.
+
+    Args:
+        trigger: an object of a subclass of `CustomTrigger`.
+        final: whether a window also fires when it is complete, and per late record after that.
+        purging: whether a window forgets what it has given out.
+
+    Raises:
+        TypeError: `trigger` is not such an object.
+    """
+    if not isinstance(trigger, CustomTrigger):
+        raise TypeError(f"custom takes an object of a subclass of CustomTrigger, not {trigger!r}")
+    return Trigger(final=final, purging=purging, custom=trigger)
 
 
 def _positive_ms(duration: Duration, what: str) -> int:
