@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .batch import Batch
 from .errors import FAILED, Failure, Guard, OnError, check_on_error
@@ -13,7 +13,15 @@ from .pattern_attempt import Attempt, Attempts, Tests, extended
 from .pattern_buffer import NO_LINK, Link, PatternBuffer, SoFar
 from .pattern_plan import PatternPlan, Target
 from .patterns import AfterMatch, Match, Pattern, SkipTo, check_pattern, no_skip
-from .state import KeyedTable, KeyedTableState, MapTableState, StateDescriptor, WindowTable, WindowTableState
+from .state import (
+    KeyedTable,
+    KeyedTableState,
+    LocalListState,
+    MapTableState,
+    StateDescriptor,
+    WindowTable,
+    WindowTableState,
+)
 from .watermark_mark import WatermarkMark
 
 T = TypeVar("T")
@@ -75,11 +83,14 @@ class PatternMatch(Operator[T, Out]):
         self._timers_state: WindowTableState[bool] = WindowTableState("timers", bool)
         self._attempts_state: KeyedTableState[Attempts] = KeyedTableState("attempts", Attempts)
         self._records_state = MapTableState[Any]("records", type, key_type=int)
+        # It holds nothing: that its type has changed says that what is kept of attempts has lost its meaning.
+        self._pattern_state: LocalListState[str] = LocalListState("pattern", Literal[str(pattern)])
         self._links_state = MapTableState[Any]("links", list[Link], key_type=int)
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
         return (
             self._waiting_state, self._timers_state, self._attempts_state, self._records_state, self._links_state,
+            self._pattern_state,
             WatermarkMark.STATE,
         )  # fmt: skip
 

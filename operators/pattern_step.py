@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from .time import format_ms
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -104,6 +106,18 @@ class Step:
     def loops(self) -> bool:
         """Whether it can take more than one record."""
         return self.most != 1
+
+    def __str__(self) -> str:
+        words = [f"{'not_' if self.negative else ''}{self.contiguity.value}({self.name!r})"]
+        if (self.least, self.most) != (1, 1):
+            most = "or more" if self.most is None else f"to {self.most}"
+            words.append(f"{self.least} {most}")
+        if self.loops and self.inner is not Contiguity.RELAXED:
+            words.append("consecutive" if self.inner is Contiguity.STRICT else "combinations")
+        words += [name for name in ("optional", "greedy", "until") if getattr(self, name)]
+        if self.within_ms is not None:
+            words.append(f"within_previous {format_ms(self.within_ms)}")
+        return " ".join(words)
 
 
 def condition_of(test: Callable[..., object], called: str) -> Condition:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from .pattern_step import ALWAYS, Contiguity, Step, Test, condition_of
-from .time import Duration, duration_ms
+from .time import Duration, duration_ms, format_ms
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -186,6 +186,11 @@ class Pattern(Generic[T]):
             ValueError: it is not a duration, or 0.
         """
         return self._with(within_ms=_positive_ms(duration, "within_previous"))
+
+    def __str__(self) -> str:
+        first, *others = map(str, self.steps)
+        steps = ", ".join([first.replace(Contiguity.ANY.value, "begin", 1), *others])
+        return steps if self.within_ms is None else f"{steps} within {format_ms(self.within_ms)}"
 
     # ----------------------------------------------------------------- internals
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tidegate.connectors import memory
-from tidegate.engine import OperatorError, RunConfig, Topology, restart
+from tidegate.engine import OperatorError, RunConfig, Topology, TopologyError, restart, run
 from tidegate.engine.testing import OperatorHarness
 from tidegate.engine.testing.scripted import BARRIER, CRASH, ScriptedSource, run_script
 from tidegate.operators import MatchSoFar, patterns
@@ -545,3 +545,21 @@ def test_a_job_that_crashes_finds_the_same_matches(tmp_path: FilePath) -> None:
         "finished",
         sorted((r["k"], r["at"]) for r in records[:-7] if r["v"] == "a"),
     )
+
+
+@pytest.mark.slow
+def test_the_state_of_another_pattern_is_refused(tmp_path: FilePath) -> None:
+    """Attempts at it mean nothing to the new one; the conditions may change."""
+
+    def pairs(pattern: Pattern[str]) -> Topology:
+        topology = Topology("pairs")
+        keyed = topology.source("records", memory.source(["a", "b"]), event_time=lambda v: 1).key_by(
+            fits("a"), name="by"
+        )
+        keyed.match(pattern, name="pairs").sink("out", memory.sink())
+        return topology
+
+    run(pairs(A.next("b").where(fits("b"))), RunConfig(checkpoints=tmp_path), live=False)
+    run(pairs(A.next("b").where(fits("c"))), RunConfig(checkpoints=tmp_path), live=False)
+    with pytest.raises(TopologyError, match=r"`pattern` was literal\(.*next.*is now literal\(.*followed_by\('b'\)"):
+        run(pairs(A.followed_by("b").where(fits("b"))), RunConfig(checkpoints=tmp_path), live=False)

@@ -173,6 +173,16 @@ def test_a_match_names_its_records() -> None:
         match["d"]
 
 
+def test_a_pattern_says_what_it_is() -> None:
+    """As a refused checkpoint shows it."""
+    pattern = A.times(2, 3).consecutive().greedy().not_next("n").followed_by_any("b").one_or_more().until(fits("c"))
+    pattern = pattern.next("c").optional().within_previous("5s").within("1m")
+    assert str(pattern) == (
+        "begin('a') 2 to 3 consecutive greedy, not_next('n'), followed_by_any('b') 1 or more until, "
+        "next('c') optional within_previous 5s within 1m"
+    )
+
+
 NOTHING = patterns.begin("a").where(lambda v: False)
 
 
