@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .time import format_ms
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -20,10 +19,6 @@ class MatchSoFar(Protocol[T_co]):
     def __getitem__(self, step: str) -> Sequence[T_co]:
         """The records that a step has taken so far. Read only when asked for."""
         ...
-
-
-Test: TypeAlias = Callable[[T], object] | Callable[[T, MatchSoFar[T]], object]
-"""A condition: of the record, or of the record and the match so far."""
 
 
 @dataclass(frozen=True, eq=False)

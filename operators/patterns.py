@@ -8,13 +8,14 @@ they mean, are those of Flink's CEP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from .pattern_step import ALWAYS, Contiguity, Step, Test, condition_of
+from .pattern_step import ALWAYS, Contiguity, MatchSoFar, Step, condition_of
 from .time import Duration, duration_ms, format_ms
 
 K = TypeVar("K")
@@ -101,14 +102,22 @@ class Pattern(Generic[T]):
 
     # ---------------------------------------------------------------- what fits
 
-    def where(self, test: Test[T]) -> Pattern[T]:
+    @overload
+    def where(self, test: Callable[[T], object]) -> Pattern[T]: ...
+    @overload
+    def where(self, test: Callable[[T, MatchSoFar[T]], object]) -> Pattern[T]: ...
+    def where(self, test: Callable[..., object]) -> Pattern[T]:
         """What fits the step: `lambda record: …`, or `lambda record, match: …`, where `match["a"]` are the records that
         step `a` has taken. Called again, both must hold."""
         condition = condition_of(test, "where")
         newest = self._newest
         return self._with(condition=condition if newest.condition is ALWAYS else newest.condition.both(condition))
 
-    def or_where(self, test: Test[T]) -> Pattern[T]:
+    @overload
+    def or_where(self, test: Callable[[T], object]) -> Pattern[T]: ...
+    @overload
+    def or_where(self, test: Callable[[T, MatchSoFar[T]], object]) -> Pattern[T]: ...
+    def or_where(self, test: Callable[..., object]) -> Pattern[T]:
         """What fits as well.
 
         Raises:
@@ -119,7 +128,11 @@ class Pattern(Generic[T]):
             raise ValueError(f"step {newest.name!r}: or_where comes after a where, or everything fits")
         return self._with(condition=newest.condition.either(condition_of(test, "or_where")))
 
-    def until(self, test: Test[T]) -> Pattern[T]:
+    @overload
+    def until(self, test: Callable[[T], object]) -> Pattern[T]: ...
+    @overload
+    def until(self, test: Callable[[T, MatchSoFar[T]], object]) -> Pattern[T]: ...
+    def until(self, test: Callable[..., object]) -> Pattern[T]:
         """The step takes no more records once one fits this; that one is not taken either."""
         return self._with(until=condition_of(test, "until"))
 

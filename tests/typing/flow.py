@@ -91,10 +91,10 @@ late_twice = patterns.begin("one", Flight).where(lambda f: f.delay is not None).
 reveal_type(late_twice)  # R: Pattern[Flight]
 reveal_type(keyed.match(late_twice))  # R: KeyedStream[str, Match[str, Flight]]
 reveal_type(keyed.match(late_twice, select=lambda m: m.first("one").departed_ms))  # R: KeyedStream[str, int]
-late_twice.where(lambda f: f.orign)  # E: Cannot infer
+late_twice.where(lambda f: f.orign)  # E: "Flight" has no attribute "orign"
 keyed.match(late_twice, select=lambda m: m.first("one").orign)  # E: "Flight" has no attribute "orign"
 of_alarms = patterns.begin("alarm", Alarm)
-keyed.match(of_alarms)  # E: No overload variant
+keyed.match(of_alarms)  # E: incompatible type "Pattern[Alarm]"
 
 # join points
 alarms = topology.source("alarms", memory.source([Alarm("JFK", 5)]))
