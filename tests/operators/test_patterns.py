@@ -148,6 +148,23 @@ def test_or_where_and_where_combine_in_the_order_in_which_they_stand() -> None:
     assert matched(other, "b c a a") == ["b c", "c a", "a a"]
 
 
+def test_what_must_not_come_next_looks_at_the_very_next_record() -> None:
+    """Later it may come; what must not follow may not come at all, before the next step or as its record."""
+    then = A.not_next("n").where(fits("n")).followed_by("d").where(fits("d"))
+    assert [matched(then, values) for values in ("a x n d", "a n d", "a d n")] == [["a d"], [], ["a d"]]
+    then = A.not_followed_by("n").where(fits("n")).followed_by("d").where(fits("d", "n"))
+    assert [matched(then, values) for values in ("a x d", "a x n d", "a n d")] == [["a d"], [], []]
+
+
+def test_what_must_not_come_next_may_end_a_pattern() -> None:
+    """It is certain with the next record, when time is over, or at the end of the stream."""
+    pattern = A.not_next("n").where(fits("n"))
+    assert [matched(pattern, values) for values in ("a x n", "a n", "a")] == [["a"], [], ["a"]]
+    with OperatorHarness(PatternMatch(pattern.within("10ms"), type=str)) as h:
+        h.push(["a", "x", "a"], [0, 4, 20], ["k", "k", "l"]).watermark(29)
+        assert [(m.key, at) for m, at in h.output] == [("k", 4), ("l", 29)]
+
+
 def test_steps_may_be_left_out() -> None:
     """With and without; a pattern may begin with a step that is left out."""
     pattern = A.followed_by("b").where(fits("b")).optional().followed_by("c").where(fits("c"))
