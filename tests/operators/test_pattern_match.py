@@ -415,7 +415,8 @@ def test_matches_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(
 
 
 @pytest.mark.long
-@settings(max_examples=3_000, deadline=None)
+@pytest.mark.timeout(900)
+@settings(max_examples=1_500, deadline=None)
 @given(pattern_of(), st.sampled_from(AFTER), histories())
 def test_many_patterns_agree_with_the_oracle(
     pattern: Pattern[str], after: AfterMatch, history: list[int | list[tuple[int, str, str]]]
