@@ -46,7 +46,7 @@ def expected(records: list[tuple[int, str, int]], *, purging: bool, final: bool,
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ab"), st.integers(0, 30)), max_size=20),
     st.lists(st.integers(1, 6), max_size=4),

@@ -383,7 +383,7 @@ def _can_be_carried_out(pattern: Pattern[str], after: AfterMatch) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(pattern_of(), st.sampled_from(AFTER), histories())
 def test_matches_agree_with_the_oracle_when_restored_after_every_step(
     pattern: Pattern[str], after: AfterMatch, history: list[int | list[tuple[int, str, str]]]
@@ -403,7 +403,7 @@ def _compare(pattern: Pattern[str], after: AfterMatch, history: list[int | list[
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(pattern_of(), histories())
 def test_matches_agree_with_the_oracle_on_rocksdb_with_a_tiny_budget(
     pattern: Pattern[str], history: list[int | list[tuple[int, str, str]]]
