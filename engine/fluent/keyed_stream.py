@@ -28,7 +28,8 @@ from ..errors import TopologyError
 from ..topology import Edge, Node
 from .joins import KeyedJoins
 from .over_stream import OverStream
-from .stream import Stream, _returns
+from .stored_types import returned_type
+from .stream import Stream
 from .windowed_stream import WindowedStream
 
 T = TypeVar("T")
@@ -271,7 +272,7 @@ class KeyedStream(KeyedJoins[K, T]):
                 "the function before it a return annotation"
             )
         operator = PatternMatch(pattern, type=record_type, select=select, after_match=after_match, on_error=on_error)
-        given_out = Match[self._key_type or Any, record_type] if select is None else _returns(select)  # type: ignore[misc]  # types are values here
+        given_out = Match[self._key_type or Any, record_type] if select is None else returned_type(select)  # type: ignore[misc]  # types are values here
         return self._keyed_then(operator, name, given_out)
 
     def _keyed_then(
