@@ -14,7 +14,7 @@ from ...operators.table_input import TableInput
 from ...operators.temporal_join import TemporalJoin
 from ...operators.time import Duration, signed_duration_ms
 from ...operators.windowed import JoinWindows, window_join
-from .stored_types import joined_type, row_type_of, stored_type
+from .stored_types import joined_type, stored_type, table_row_type
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class KeyedJoins(Stream[T], Generic[K, T]):
         """
         from .table import Table
 
-        return Table(self._as_keyed(), TableInput(row_type_of(self.record_type, row, row_type), row, ttl, on_error))
+        return Table(self._as_keyed(), TableInput(table_row_type(self.record_type, row, row_type), row, ttl, on_error))
 
     # fmt: off
     @overload

@@ -80,7 +80,8 @@ class KeyedStream(KeyedJoins[K, T]):
 
     def reduce(self, function: Callable[[T, T], T], *, name: str | None = None, type: Any = None) -> KeyedStream[K, T]:
         """The records of a key so far, put together: one updated value per record: see `Reduce`."""
-        return self._keyed_then(Reduce(function, type=type or self.record_type), name, self.record_type)
+        known = type or self.record_type
+        return self._keyed_then(Reduce(function, type=known), name, known)
 
     def fold(
         self,

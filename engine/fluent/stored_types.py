@@ -26,14 +26,17 @@ def stored_type(kind: str, argument: str, known: Any) -> Any:
 
 
 def returned_type(function: Callable[..., Any]) -> Any:
-    """The annotated return type of a function; None when there is none, as with a lambda."""
+    """The annotated return type of a function; None when there is none, as with a lambda. A class makes instances of
+    itself."""
+    if isinstance(function, type):
+        return function
     try:
         return typing.get_type_hints(function).get("return")
     except Exception:  # annotations that cannot be evaluated say nothing
         return None
 
 
-def row_type_of(record_type: Any, row: Callable[[Any], Any] | None, given: Any) -> Any:
+def table_row_type(record_type: Any, row: Callable[[Any], Any] | None, given: Any) -> Any:
     """The type of a table's rows.
 
     Args:

@@ -253,7 +253,7 @@ async def _until_paused(topology: Topology, source: ScriptedSource[Any], config:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda a, b: a.join(b.map(str), windows.tumbling("1s")), TopologyError, "join .*pass right_type="),
+        (lambda a, b: a.join(b.map(lambda n: n), windows.tumbling("1s")), TopologyError, "join .*pass right_type="),
         (lambda a, b: a.map(lambda n: n).interval_join(b, lower="0s", upper="1s"), TopologyError, "pass left_type="),
         (lambda a, b: a.map(lambda n: n).temporal_join(b.latest()), TopologyError, "pass record_type="),
         (lambda a, b: b.latest(lambda n: n), TopologyError, "a table .*pass row_type="),

@@ -94,3 +94,10 @@ def test_a_moving_window_takes_a_duration_or_a_count(arguments: dict[str, Any]) 
     keyed = Topology("over").source("bids", memory.source(BIDS)).key_by("item")
     with pytest.raises(TopologyError, match="either a duration"):
         keyed.over(**arguments)
+
+
+def test_the_type_that_reduce_was_given_is_that_of_its_results():
+    """What follows can store them; a class that makes the records says the type too."""
+    stream = Topology("t").source("numbers", memory.source([1])).key_by(str)
+    assert stream.reduce(max, type=int).record_type is int
+    assert stream.map(Bid).record_type is Bid

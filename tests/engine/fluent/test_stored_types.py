@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tidegate.engine import TopologyError
-from tidegate.engine.fluent.stored_types import joined_type, row_type_of, stored_type
+from tidegate.engine.fluent.stored_types import joined_type, stored_type, table_row_type
 from tidegate.operators import Change, Joined
 
 
@@ -26,7 +26,7 @@ def _maybe(value: Any) -> int | None:
 )
 def test_the_type_of_rows_comes_from_whoever_says_it(record_type, row, given, known):
     """The user first, then the function, then the records; a row is never None."""
-    assert row_type_of(record_type, row, given) == known
+    assert table_row_type(record_type, row, given) == known
 
 
 def test_an_unknown_type_is_asked_for():
@@ -34,7 +34,7 @@ def test_an_unknown_type_is_asked_for():
     with pytest.raises(TopologyError, match=r"join stores records .* pass left_type="):
         stored_type("join", "left_type", None)
     with pytest.raises(TopologyError, match="pass row_type="):
-        row_type_of(str, lambda value: value, None)
+        table_row_type(str, lambda value: value, None)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,4 @@ def test_what_select_makes_is_known_by_its_annotation():
     assert joined_type(int, str, "inner", lambda a, b: a) is None
     assert joined_type(None, str, "inner", None) is None
     assert joined_type(int, str, "inner", _maybe) == int | None
+    assert joined_type(int, str, "inner", Joined) is Joined

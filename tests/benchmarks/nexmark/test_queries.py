@@ -1,0 +1,69 @@
+"""Each query against DuckDB: run through, and crashed between checkpoints and restored at another parallelism."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidegate.engine import JobStatus, RunConfig, start
+
+from benchmarks.nexmark.answers import check, written_rows
+from benchmarks.nexmark.generator import Settings, events_file
+from benchmarks.nexmark.queries import NAMES, topology
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where files of events are kept."""
+    return tmp_path_factory.mktemp("nexmark")
+
+
+async def _crashes_after_three_checkpoints(query: str, events: Path, folder: Path, rate_limit: float) -> None:
+    """Two subtasks each, until the third checkpoint is complete; whatever came after it is lost."""
+    made = topology(query, events, folder / "out", rate_limit=rate_limit)
+
+    def cancel_in_time(event: str, facts: dict[str, Any]) -> None:
+        if event == "checkpoint_completed" and job.measures.checkpoints.completed == 3:
+            job.request_cancel()
+
+    config = RunConfig(checkpoints=folder / "state", checkpoint_interval="60ms", parallelism=2)
+    async with start(made, config, on_event=cancel_in_time) as job:
+        assert await job.wait() is JobStatus.CANCELLED, "all was read before the third checkpoint"
+
+
+async def _right(query: str, n: int, folder: Path, tmp_path: Path, rate_limit: float) -> None:
+    events = events_file(folder, n, Settings(rate=1_000, disorder=100))
+    await _crashes_after_three_checkpoints(query, events, tmp_path, rate_limit)
+    config = RunConfig(checkpoints=tmp_path / "state", parallelism=3)
+    async with start(topology(query, events, tmp_path / "out"), config) as job:
+        assert await job.wait() is JobStatus.FINISHED
+    assert check(query, events, written_rows(tmp_path / "out")) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", NAMES)
+async def test_a_query_that_crashed_and_went_on_at_another_parallelism_gives_the_answer(
+    query: str, folder: Path, tmp_path: Path
+) -> None:
+    """Nothing is lost and nothing doubled."""
+    await _right(query, 20_000, folder, tmp_path, 30_000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("query", NAMES)
+async def test_a_query_over_a_hundred_thousand_events_gives_the_answer_after_a_crash(
+    query: str, folder: Path, tmp_path: Path
+) -> None:
+    """The same with five times as many."""
+    await _right(query, 100_000, folder, tmp_path, 150_000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("query", NAMES)
+async def test_a_query_over_a_million_events_gives_the_answer(query: str, folder: Path, tmp_path: Path) -> None:
+    """Over seventeen minutes of event time and a midnight."""
+    events = events_file(folder, 1_000_000, Settings(rate=1_000))
+    async with start(topology(query, events, tmp_path / "out"), RunConfig()) as job:
+        assert await job.wait() is JobStatus.FINISHED
+    assert check(query, events, written_rows(tmp_path / "out")) > 0
