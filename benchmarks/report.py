@@ -29,6 +29,7 @@ _LIBRARIES: Final = (
 )
 _UNITS: Final = {"_mb": " MB", "_ms": " ms", "_s": " s"}
 _SHOWN: Final = (
+    "events_per_s",
     "state_mb",
     "files_s",
     "files_mb_per_s",
@@ -51,6 +52,7 @@ _SHOWN: Final = (
     "keys_per_s",
     "first_result_s",
     "checkpoints",
+    "checkpoint_ms",
     "cpu_s_per_million",
     "peak_rss_mb",
 )

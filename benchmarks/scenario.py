@@ -198,7 +198,10 @@ KAFKA: Final = ("kafka-source", "kafka-sink", "kafka-stateless", "kafka-window",
 OBJECTS: Final = ("state-restore",)
 """What runs when it is named: it needs Go once, and minutes."""
 
-NAMES: Final = USUAL + OBJECTS + KAFKA
+NEXMARK: Final = ("nexmark",)
+"""What runs when it is named: it takes minutes."""
+
+NAMES: Final = USUAL + OBJECTS + NEXMARK + KAFKA
 """The names of all scenarios."""
 
 

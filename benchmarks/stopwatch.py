@@ -53,18 +53,21 @@ def peak_rss_bytes() -> int:
 
 def time_job(topology: Topology, config: RunConfig) -> Figures:
     """Run a topology to its end, as `run` does it for a user. Timed from the moment it runs; `start_s` is the time from
-    the call to there, and `checkpoints` counts those that were completed."""
+    the call to there, `checkpoints` counts those that were completed; `state_mb` is of the largest of them, and
+    `checkpoint_ms` of the slowest."""
     from tidegate.engine import run  # other engines are measured with this stopwatch too, where ours is not installed
 
     watch = Stopwatch()
     facts: Figures = {"checkpoints": 0}
 
-    def note(event: str, _: dict[str, Any]) -> None:
+    def note(event: str, told: dict[str, Any]) -> None:
         if event == "job_running":
             facts["start_s"] = watch.read()["run_s"]
             watch.start()
         elif event == "checkpoint_completed":
             facts["checkpoints"] += 1
+            facts["state_mb"] = max(facts.get("state_mb", 0.0), told["size_bytes"] / 1e6)
+            facts["checkpoint_ms"] = max(facts.get("checkpoint_ms", 0.0), told["duration_ms"])
 
     run(topology, config, live=False, stream=io.StringIO(), on_event=note)
     return watch.read() | facts

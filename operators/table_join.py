@@ -9,7 +9,6 @@ from .batch import Batch
 from .changes import Change, differences
 from .errors import FAILED, Guard
 from .joined import How, Joined, check_how
-from .latest import check_tells_changes
 from .operator import MultiInputOperator, OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor
 from .table_input import TableInput
@@ -50,7 +49,11 @@ class TableJoin(MultiInputOperator[Change[Any]]):
         check_how(how, "table join")
         self.tables = (left, right)
         for table in self.tables:
-            check_tells_changes(table)
+            if table.ttl is not None:
+                raise ValueError(
+                    "a table with latest(ttl=...) forgets rows silently, so changes of what is joined with it cannot be "
+                    "told: leave ttl out, and delete rows by a function that returns None"
+                )
         self.how = how
         self.select = select
         self._make: Callable[[Any, Any], Any] = select or Joined

@@ -8,7 +8,7 @@ paper, of the last ten auctions to close (the reference does not run it); q19 gi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -166,36 +166,26 @@ ANSWERS: Final[Mapping[str, Answer]] = {
 }
 
 
-def check(query: str, events: Path, written: Iterable[Mapping[str, Any]]) -> int:
-    """Compare what a query gave out, in the order in which it came, with the answer; how many rows that has.
+def check(query: str, events: Path, output: Path) -> int:
+    """Compare what a query wrote, as JSON lines into a folder, with the answer; how many rows that has.
 
     Raises:
         BenchmarkError: they differ; says how, and shows a row.
     """
     import duckdb
-    import polars as pl
 
     answer = ANSWERS[query]
     with duckdb.connect() as database:
-        columns = ", ".join(f"{name}: '{kind}'" for name, kind in _FIELDS.items())
-        path = str(events).replace("'", "''")
         database.execute(
-            "CREATE TABLE events AS SELECT *, row_number() OVER () AS line FROM "
-            f"read_json('{path}', format='newline_delimited', columns={{{columns}}})"
+            "CREATE TABLE events AS SELECT *, row_number() OVER () AS line FROM " + _json_lines(events, _FIELDS)
         )
         for kind in ("person", "auction", "bid"):
-            # The field `auction` of a bid has the name of a view.
             database.execute(f"CREATE VIEW {kind} AS SELECT * EXCLUDE (type) FROM events WHERE type = '{kind}'")
         database.execute(f"CREATE TABLE answer AS {answer.sql}")
-        names = [name for name, *_ in database.execute("DESCRIBE answer").fetchall()]
-        rows = _counted(answer, names, written)
-        if rows:
-            frame = pl.DataFrame([[row[name] for name in names] for row in rows], schema=names, orient="row")
-            database.register("frame", frame.to_arrow())
-            database.execute("CREATE TABLE written AS SELECT * FROM answer LIMIT 0")
-            database.execute("INSERT INTO written SELECT * FROM frame")
-        else:
-            database.execute("CREATE TABLE written AS SELECT * FROM answer LIMIT 0")
+        columns = {name: kind for name, kind, *_ in database.execute("DESCRIBE answer").fetchall()}
+        database.execute("CREATE TABLE written AS SELECT * FROM answer LIMIT 0")
+        if any(output.glob("*.jsonl")):
+            _take_in(database, answer, columns, output)
         missing = database.execute("SELECT * FROM answer EXCEPT ALL SELECT * FROM written").fetchall()
         surplus = database.execute("SELECT * FROM written EXCEPT ALL SELECT * FROM answer").fetchall()
         (count,) = database.execute("SELECT count(*) FROM answer").fetchone() or (0,)
@@ -208,13 +198,38 @@ def check(query: str, events: Path, written: Iterable[Mapping[str, Any]]) -> int
     return int(count)
 
 
+def _json_lines(path: Path, columns: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
+    quoted = str(path).replace("'", "''")
+    return f"read_json('{quoted}', format='newline_delimited', columns={{{listed}}})"
+
+
+def _take_in(database: Any, answer: Answer, columns: Mapping[str, str], output: Path) -> None:
+    """Fill the table `written` with the rows that count."""
+    import polars as pl
+
+    if answer.kind == "rows":
+        database.execute(f"INSERT INTO written SELECT * FROM {_json_lines(output / '*.jsonl', columns)}")
+        return
+    names = list(columns)
+    rows = _counted(answer, names, _written(output))
+    frame = pl.DataFrame([[row[name] for name in names] for row in rows], schema=names, orient="row")
+    database.register("frame", frame.to_arrow())
+    database.execute("INSERT INTO written SELECT * FROM frame")
+
+
+def _written(output: Path) -> Iterator[dict[str, Any]]:
+    """What was given out, in the order in which it came."""
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    for part in sorted(output.glob("*.jsonl")):
+        yield from decoder.decode_lines(part.read_bytes())
+
+
 def _counted(answer: Answer, names: Sequence[str], written: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows that count."""
     if answer.kind == "changes":
         return _left(answer, names, written)
-    rows = [_named(answer, row) for row in written]
-    if answer.kind == "rows":
-        return rows
+    rows = (_named(answer, row) for row in written)
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in rows:
         key = tuple(row[name] for name in answer.key)
@@ -241,10 +256,3 @@ def _left(answer: Answer, names: Sequence[str], written: Iterable[Mapping[str, A
         row = _named(answer, change["value"])
         counts[tuple(row[name] for name in names)] += 1 if change["kind"] in ("+I", "+U") else -1
     return [dict(zip(names, row, strict=True)) for row, count in counts.items() for _ in range(count)]
-
-
-def written_rows(folder: Path) -> Iterable[dict[str, Any]]:
-    """The rows that a sink of JSON lines wrote into a folder, part after part."""
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    for part in sorted(folder.glob("*.jsonl")):
-        yield from decoder.decode_lines(part.read_bytes())

@@ -138,10 +138,6 @@ class CheckpointStorage:
         self._claimed = await self._executor.run(self._begin, self._claimed, *begun)
         starts[self._claimed.attempt] = Start(*begun)
 
-    async def newest_attempt(self) -> AttemptRecord | None:
-        """The latest start; None when the job was never started here."""
-        return await self._executor.run(self._attempts.newest)
-
     async def began_from_nothing(self) -> bool:
         """Whether the newest attempt that has begun did so without a checkpoint."""
         starts = await self._known_starts()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from ...operators.changes import Change
 from ...operators.joined import How, Joined
-from ...operators.latest import Latest
 from ...operators.table_input import TableInput
 from ...operators.table_join import TableJoin
 from .stored_types import joined_type
@@ -32,10 +31,6 @@ class Table(Generic[K, V]):
     def __init__(self, stream: KeyedStream[K, Any], rows: TableInput) -> None:
         self.stream = stream
         self.rows = rows
-
-    def changes(self, *, name: str | None = None) -> KeyedStream[K, Change[V]]:
-        """What happens to the rows, as an update stream: see `Latest`."""
-        return self.stream._keyed_then(Latest(self.rows), name, _change_of(self.rows.row_type))
 
     # fmt: off
     @overload

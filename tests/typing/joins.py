@@ -52,8 +52,7 @@ paid = payments.latest()
 cents = payments.latest(lambda p: p.cents if p.cents else None)
 reveal_type(paid)  # R: Table[str, Payment]
 reveal_type(cents)  # R: Table[str, int]
-reveal_type(paid.changes())  # R: KeyedStream[str, Change[Payment]]
-reveal_type(paid.changes().latest())  # R: Table[str, Payment]
+reveal_type(payments.to_changes().latest())  # R: Table[str, Payment]
 reveal_type(paid.join(cents, how="left"))  # R: KeyedStream[str, Change[Joined[Payment, int | None]]]
 reveal_type(paid.join(cents, select=lambda p, c: p.cents - c))  # R: KeyedStream[str, Change[int]]
 reveal_type(orders.join_table(paid))  # R: KeyedStream[str, Joined[Order, Payment]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks.nexmark.answers import ANSWERS, check
@@ -34,22 +36,22 @@ def test_every_query_has_an_answer() -> None:
     assert tuple(ANSWERS) == NAMES
 
 
-def test_the_right_rows_pass_in_any_order(file: Path, rows: list[dict[str, Any]]) -> None:
+def test_the_right_rows_pass_in_any_order(file: Path, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     """As often as each is there."""
-    assert check("q2", file, reversed(rows)) == len(rows) > 3
+    assert _checked("q2", file, tmp_path, reversed(rows)) == len(rows) > 3
 
 
-def test_a_row_too_few_or_too_many_is_shown(file: Path, rows: list[dict[str, Any]]) -> None:
+def test_a_row_too_few_or_too_many_is_shown(file: Path, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     """Also one that is there twice."""
     with pytest.raises(BenchmarkError, match=rf"q2: the results are wrong: 1 rows of {len(rows)} are missing and 0"):
-        check("q2", file, rows[1:])
+        _checked("q2", file, tmp_path, rows[1:])
     with pytest.raises(BenchmarkError, match=r"0 rows of .* are missing and 1 are not in the answer"):
-        check("q2", file, [*rows, rows[0]])
+        _checked("q2", file, tmp_path, [*rows, rows[0]])
     with pytest.raises(BenchmarkError, match="are missing and 0"):
-        check("q2", file, [])
+        _checked("q2", file, tmp_path, [])
 
 
-def test_of_updates_the_last_of_each_key_counts(file: Path) -> None:
+def test_of_updates_the_last_of_each_key_counts(file: Path, tmp_path: Path) -> None:
     """Earlier ones may be whatever they were."""
     last: dict[tuple[int, int], dict[str, Any]] = {}
     told = []
@@ -58,20 +60,20 @@ def test_of_updates_the_last_of_each_key_counts(file: Path) -> None:
             row = _row(event)
             last[event.auction, event.bidder] = row
             told.append(row)
-    assert check("q18", file, told) == len(last) < len(told)
+    assert _checked("q18", file, tmp_path, told) == len(last) < len(told)
     with pytest.raises(BenchmarkError):
-        check("q18", file, reversed(told))
+        _checked("q18", file, tmp_path, reversed(told))
 
 
-def test_counts_of_windows_are_added_up_for_each_bidder(file: Path) -> None:
+def test_counts_of_windows_are_added_up_for_each_bidder(file: Path, tmp_path: Path) -> None:
     """Wherever the windows of processing time happened to end."""
     told = [{"bidder": event.bidder, "bid_count": 1} for event in events(N) if isinstance(event, Bid)]
-    assert check("q12", file, told) > 100
+    assert _checked("q12", file, tmp_path, told) > 100
     with pytest.raises(BenchmarkError):
-        check("q12", file, told[1:])
+        _checked("q12", file, tmp_path, told[1:])
 
 
-def test_changes_are_made_before_rows_are_compared(file: Path) -> None:
+def test_changes_are_made_before_rows_are_compared(file: Path, tmp_path: Path) -> None:
     """What was added and taken away again does not count, in whatever order it comes."""
     best: dict[int, list[Bid]] = {}
     told: list[dict[str, Any]] = []
@@ -82,11 +84,18 @@ def test_changes_are_made_before_rows_are_compared(file: Path) -> None:
             found.sort(key=lambda bid: -bid.price)
             told += [{"kind": "+I", "value": _row(event)}, *[{"kind": "-D", "value": _row(out)} for out in found[10:]]]
             del found[10:]
-    assert check("q19", file, reversed(told)) == sum(map(len, best.values())) < len(told)
+    assert _checked("q19", file, tmp_path, reversed(told)) == sum(map(len, best.values())) < len(told)
     lowest = min((bids[-1] for bids in best.values()), key=lambda bid: bid.price)
     with pytest.raises(BenchmarkError):
-        check("q19", file, [change for change in told if change != {"kind": "+I", "value": _row(lowest)}])
+        _checked("q19", file, tmp_path, [change for change in told if change != {"kind": "+I", "value": _row(lowest)}])
 
 
 def _row(bid: Bid) -> dict[str, Any]:
     return {name: getattr(bid, name) for name in Bid.__struct_fields__}
+
+
+def _checked(query: str, file: Path, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
+    output = folder / str(len(list(folder.iterdir())))
+    output.mkdir()
+    (output / "part-1.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    return check(query, file, output)
