@@ -16,7 +16,9 @@ from ..events import Event
 NAMES: Final = tuple(f"q{number}" for number in range(23))
 
 
-def topology(name: str, events: Path, output: Path, *, rate_limit: float | None = None) -> Topology:
+def topology(
+    name: str, events: Path, output: Path, *, rate_limit: float | None = None, follow: bool = False
+) -> Topology:
     """A query over a file of events, at most four seconds out of order as in the reference, into files of JSON lines.
 
     Args:
@@ -24,11 +26,12 @@ def topology(name: str, events: Path, output: Path, *, rate_limit: float | None 
         events: the file.
         output: the folder of the results.
         rate_limit: read no faster than so many events a second.
+        follow: wait for more at the file's end.
     """
     made = Topology(f"nexmark-{name}")
     stream = made.source(
         "events",
-        files.lines(events, formats.json(Event)),
+        files.lines(events, formats.json(Event), follow=follow),
         event_time="date_time",
         watermarks=Watermarks(out_of_orderness="4s"),
         rate_limit=rate_limit,
