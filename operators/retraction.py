@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from .operator import OperatorContext
 from .parts import Part, storable
 from .retractable_rows import ArrivalRows, RankedRows
 from .state import StateDescriptor
+
+R = TypeVar("R", RankedRows, ArrivalRows)
 
 
 class Retraction(Protocol):
@@ -297,15 +299,13 @@ class ListKept(_Inline):
         return [slot if self._limit is None else slot[: self._limit]]
 
 
-class RankedKept:
-    """The best of all values, the others in a table."""
+class _RowsKept(Generic[R]):
+    """Values that stand in tables; the slot is their head."""
 
     every_record = False
 
-    def __init__(self, rows: RankedRows, n: int, *, ascending: bool | None) -> None:
-        self._rows = rows
-        self._n = n
-        self._ascending = ascending
+    def __init__(self, rows: R) -> None:
+        self._rows: R = rows
         self.type = rows.head_type
 
     def states(self) -> Sequence[StateDescriptor[Any]]:
@@ -327,6 +327,15 @@ class RankedKept:
 
     def clear(self, slot: Any, key: Any) -> None:
         self._rows.clear(slot, key)
+
+
+class RankedKept(_RowsKept[RankedRows]):
+    """The best of all values, the others in a table."""
+
+    def __init__(self, rows: RankedRows, n: int, *, ascending: bool | None) -> None:
+        super().__init__(rows)
+        self._n = n
+        self._ascending = ascending
 
     def shown(self, slot: Any) -> list[Any]:
         best = self._rows.best(slot, self._n)
@@ -335,35 +344,12 @@ class RankedKept:
         return [best[::-1] if self._ascending else best]
 
 
-class ArrivalKept:
+class ArrivalKept(_RowsKept[ArrivalRows]):
     """The first or last value of those that are still there, in the order in which they came."""
 
-    every_record = False
-
     def __init__(self, rows: ArrivalRows, *, newest: bool) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self._newest = newest
-        self.type = rows.head_type
-
-    def states(self) -> Sequence[StateDescriptor[Any]]:
-        return self._rows.states()
-
-    def open(self, context: OperatorContext) -> None:
-        self._rows = self._rows.opened(context)
-
-    def empty(self) -> Any:
-        return self._rows.empty()
-
-    def add(self, slot: Any, key: Any, value: Any) -> Any:
-        self._rows.add(slot, key, value)
-        return slot
-
-    def remove(self, slot: Any, key: Any, value: Any) -> Any:
-        self._rows.remove(slot, key, value)
-        return slot
-
-    def clear(self, slot: Any, key: Any) -> None:
-        self._rows.clear(slot, key)
 
     def shown(self, slot: Any) -> list[Any]:
         return [None, slot.last if self._newest else slot.first]
