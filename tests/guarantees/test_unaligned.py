@@ -206,6 +206,14 @@ class Stage:
         done.exception()  # seen, so that the loop does not report it
         return self.sink.clock.monotonic() - began
 
+    async def dies_behind_a_slow_sink(self) -> None:
+        """A first run, until a checkpoint is complete while a write takes ten seconds."""
+        self.sink.write_s = 10.0
+        async with self.running() as job:
+            await self.settle()
+            await self.until(asyncio.ensure_future(job.checkpoint()))
+            await job.cancel()
+
     async def to_its_end(self, **config: Any) -> None:
         """A new process, whose sink is fast."""
         self.sink.write_s = 0.0
@@ -333,11 +341,7 @@ async def test_however_many_checkpoints_overtake_memory_stays_bounded(tmp_path):
 async def test_another_parallelism_is_refused_with_the_remedy(tmp_path, expected):
     """Before anything is read or shown; going on as it was, and a savepoint, help."""
     stage = Stage(tmp_path / "state", "shuffle", alignment_timeout="0ms")
-    stage.sink.write_s = 10.0
-    async with stage.running() as job:
-        await stage.settle()
-        await stage.until(asyncio.ensure_future(job.checkpoint()))
-        await job.cancel()
+    await stage.dies_behind_a_slow_sink()
     visible = list(stage.sink.visible)
     message = (
         r"checkpoint 1 is unaligned, with \d+ records in flight to 'count': its parallelism was 2 and is now 3; start once "
@@ -396,11 +400,7 @@ async def test_records_that_cannot_be_recorded_stay_aligned(tmp_path):
 async def test_renamed_operators_find_what_was_on_its_way_to_them(tmp_path, expected):
     """Both ends of an edge may have other names now."""
     stage = Stage(tmp_path / "state", "windows", alignment_timeout="0ms")
-    stage.sink.write_s = 10.0
-    async with stage.running() as job:
-        await stage.settle()
-        await stage.until(asyncio.ensure_future(job.checkpoint()))
-        await job.cancel()
+    await stage.dies_behind_a_slow_sink()
     (manifest,) = stage.manifests
     assert sorted(manifest.in_flight) == ["out", "window"]
     names = {"window": "panes", "by-key": "keyed", "out": "output"}
@@ -423,11 +423,7 @@ async def test_renamed_operators_find_what_was_on_its_way_to_them(tmp_path, expe
 async def test_a_replay_from_an_unaligned_checkpoint_begins_with_what_was_in_flight(tmp_path, expected):
     """It writes all that the job had not written by then."""
     stage = Stage(tmp_path / "state", "shuffle", alignment_timeout="0ms")
-    stage.sink.write_s = 10.0
-    async with stage.running() as job:
-        await stage.settle()
-        await stage.until(asyncio.ensure_future(job.checkpoint()))
-        await job.cancel()
+    await stage.dies_behind_a_slow_sink()
     written = Counter(map(repr, stage.sink.visible))
     again = SlowSink()
     config = RunConfig(**stage.config)
@@ -466,11 +462,7 @@ async def test_records_whose_class_has_changed_are_refused(tmp_path, monkeypatch
 
     stage.build = build
     stage.sink.shown = lambda order: order.total
-    stage.sink.write_s = 10.0
-    async with stage.running() as job:
-        await stage.settle()
-        await stage.until(asyncio.ensure_future(job.checkpoint()))
-        await job.cancel()
+    await stage.dies_behind_a_slow_sink()
     assert stage.manifests[0].in_flight_records > 0
     monkeypatch.setitem(globals(), "Order", OrderNow)
     with pytest.raises(
