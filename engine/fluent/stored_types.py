@@ -11,15 +11,21 @@ from ...operators.joined import How, Joined
 from ..errors import TopologyError
 
 
-def stored_type(kind: str, argument: str, known: Any) -> Any:
+def stored_type(kind: str, argument: str, known: Any, stored: str = "records") -> Any:
     """The type, if it is known.
+
+    Args:
+        kind: names the operator.
+        argument: what takes the type.
+        known: the type, or None.
+        stored: what is stored, for the message.
 
     Raises:
         TopologyError: it is not; names the operator and the argument that takes it.
     """
     if known is None:
         raise TopologyError(
-            f"{kind} stores records and must know their type: pass {argument}=, or give the function before it a return "
+            f"{kind} stores {stored} and must know their type: pass {argument}=, or give the function before it a return "
             "annotation"
         )
     return known

@@ -29,7 +29,7 @@ from ...operators.validate import Validate
 from ..errors import TopologyError
 from ..topology import Edge, Node, PartitionerKind, Topology
 from .lookups import Lookups
-from .stored_types import returned_type
+from .stored_types import returned_type, stored_type
 
 if TYPE_CHECKING:
     from .connected_streams import ConnectedStreams
@@ -332,13 +332,8 @@ class Stream(Lookups[T]):
 
     def _stored_type(self, given: Any, method: str, name: str) -> Any:
         """The type by which records whose calls are in flight are stored."""
-        record_type = given or self.record_type
-        if record_type is None:
-            raise TopologyError(
-                f"{method} {name!r} stores the records whose calls are in flight and must know their type: pass "
-                "input_type=, or give the function before it a return annotation"
-            )
-        return record_type
+        known = given or self.record_type
+        return stored_type(f"{method} {name!r}", "input_type", known, "the records whose calls are in flight")
 
     def _then(
         self,
