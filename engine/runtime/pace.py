@@ -45,15 +45,18 @@ class SnapshotPace:
 
     def __init__(self) -> None:
         self._entry_s = 4e-6
+        self._asked = _FEW
 
     def limit(self, others_s: float) -> int:
         """How many, after so many seconds of other work."""
         seconds = min(_LONGEST_S, max(_SHORTEST_S, others_s / 2))
-        return max(1, min(_MOST, int(seconds / self._entry_s)))
+        self._asked = max(1, min(_MOST, int(seconds / self._entry_s)))
+        return self._asked
 
     def observe(self, entries: int, seconds: float) -> None:
-        """So many entries took so long. Few say little, and what is cheaper than before is believed by halves."""
-        if entries >= _FEW:
+        """So many entries took so long. Few say little, but where no more were asked for, as after the machine stood still
+        for a moment, they are all that can be had. What is cheaper than before is believed by halves."""
+        if entries >= min(_FEW, self._asked):
             self._entry_s = max(seconds / entries, self._entry_s / 2)
 
 

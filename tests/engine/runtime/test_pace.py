@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.engine.runtime.pace import BatchSize, Pace
+from tidegate.engine.runtime.pace import BatchSize, Pace, SnapshotPace
 
 
 def test_batches_grow_while_they_are_quick():
@@ -55,3 +55,22 @@ def test_a_pause_is_not_caught_up_by_a_burst():
         count += pace.limit(256)
         now += pace.delay(10, now)
     assert count <= 60
+
+
+def test_a_portion_of_a_snapshot_that_a_stall_held_up_does_not_keep_later_ones_small():
+    """The machine stood still for a second; soon portions are as large as they were."""
+    pace = SnapshotPace()
+    pace.observe(pace.limit(0.0), 1.0)
+    assert pace.limit(0.0) < 64
+    for _ in range(12):
+        entries = pace.limit(0.0)
+        pace.observe(entries, entries * 2e-6)
+    assert pace.limit(0.0) == 1000
+
+
+def test_the_last_few_entries_of_a_snapshot_say_nothing_of_what_an_entry_takes():
+    """Three entries took as long as the call itself."""
+    pace = SnapshotPace()
+    before = pace.limit(0.0)
+    pace.observe(3, 0.001)
+    assert pace.limit(0.0) == before
