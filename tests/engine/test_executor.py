@@ -21,6 +21,7 @@ def executor() -> Iterator[ThreadExecutor]:
 async def test_the_lock_changes_hands_sooner_while_work_is_under_way_and_as_before_afterwards(
     executor: ThreadExecutor,
 ) -> None:
+    """Two pieces of work at once: the interval is short until both have ended."""
     before = sys.getswitchinterval()
     begun, may_end = threading.Event(), threading.Event()
 
@@ -41,6 +42,7 @@ async def test_the_lock_changes_hands_sooner_while_work_is_under_way_and_as_befo
 
 
 async def test_an_interval_of_the_process_that_is_shorter_already_is_left_alone(executor: ThreadExecutor) -> None:
+    """Somebody has set 0.1 ms."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(0.0001)
     try:
@@ -52,6 +54,7 @@ async def test_an_interval_of_the_process_that_is_shorter_already_is_left_alone(
 
 
 async def test_the_interval_does_not_shrink_however_often_it_is_given_back(executor: ThreadExecutor) -> None:
+    """An odd interval is the same after a hundred pieces of work."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(0.0033)
     try:
@@ -64,6 +67,7 @@ async def test_the_interval_does_not_shrink_however_often_it_is_given_back(execu
 
 
 async def test_work_that_fails_gives_the_interval_back(executor: ThreadExecutor) -> None:
+    """A division by zero."""
     before = sys.getswitchinterval()
     with pytest.raises(ZeroDivisionError):
         await executor.run(divmod, 1, 0)
