@@ -42,6 +42,9 @@ class ConnectedFunction(ProcessFunction[Any, Out]):
 class ConnectedProcess(Process[Any, Out], MultiInputOperator[Out]):
     """Runs a `ConnectedFunction`. Everything else is as for `Process`.
 
+    A record costs one call, a lookup for each state that the function asks and an insertion for each timer that it sets.
+    State: what the function declares, per key, until it clears it or its `ttl` has passed; its timers.
+
     Args:
         function: the user's function object.
         keyed: whether all inputs are keyed, so that the function may have state and timers.

@@ -16,6 +16,8 @@ T = TypeVar("T")
 class Filter(Operator[T, T]):
     """Lets pass the records for which a predicate is true.
 
+    A record costs one call. No state.
+
     Args:
         predicate: called once per record, in order; any value with a truth will do.
         on_error: what to do with a record that the predicate fails on.

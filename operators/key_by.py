@@ -34,6 +34,8 @@ class KeyBy(Operator[T, T]):
     A field name reads the attribute of that name (dots lead to attributes of attributes), or the entry of
     that name where records are mappings. Several names give a tuple.
 
+    A record costs one call or read, and where the type of its key does not say that it is hashable, one hash. No state.
+
     Args:
         key: a function from value to key, a field name, or several field names. Keys must be hashable.
         on_error: what to do with a record that has no key: the function fails, the field is missing, the key

@@ -28,7 +28,8 @@ class LookupJoin(MapAsync[In, Out]):
     tries are the same too. Records that ask for the same key at the same time share one call. Pairs keep the record's
     timestamp, key and origin. What is found depends on when it is asked for: a replay may find something else.
 
-    A record whose answer is in the cache costs a lookup there. State: the records in flight; the cache is none.
+    A record whose answer is in the cache costs a lookup there, another one a coroutine and its share of a call. State: the
+    records in flight, as of `MapAsync`; the cache is none.
 
     Args:
         function: called with a key, gives an awaitable of the row, or of None; with `batch_size` called with a list of

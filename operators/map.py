@@ -16,6 +16,8 @@ Out = TypeVar("Out")
 class Map(Operator[In, Out]):
     """Turns each record into another by a function. Timestamp, key and origin stay.
 
+    A record costs one call. No state.
+
     Args:
         function: the new value for a value. Called once per record, in order.
         on_error: what to do with a record that the function fails on.

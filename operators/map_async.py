@@ -33,8 +33,10 @@ class MapAsync(AsyncOperator[In, Out]):
 
     Records whose result has not gone out are state: a snapshot keeps them, and after a restore they are
     called for again, so the function may be called more than once for a record, but its result goes out once.
-    A watermark waits until the results of all records before it are out. Size of the state: `capacity`
-    records and the rest of one batch.
+    A watermark waits until the results of all records before it are out.
+
+    A record costs one coroutine and its call, however many are in flight. State: `capacity` records and the rest of one
+    batch in each subtask, until their results have gone out.
 
     Args:
         function: called with a value, gives an awaitable of the new value.

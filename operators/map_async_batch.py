@@ -27,7 +27,8 @@ class MapAsyncBatch(MapAsync[In, Out]):
     A result that is an exception says that its record has failed; a call that raises has failed for all its records. Those
     that have failed are tried again, together, as `retry` says; the others go on meanwhile.
 
-    Size of the state: `capacity * max_batch` records and the rest of one batch.
+    A record costs its share of one coroutine and call per `max_batch` records. State: `capacity * max_batch` records and
+    the rest of one batch in each subtask, until their results have gone out.
 
     Args:
         function: called with a list of values, gives an awaitable of a list of the new values, in the same order.

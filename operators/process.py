@@ -165,6 +165,8 @@ class Process(Operator[In, Out]):
     Results keep the key, timestamp and origin of their record. When the function fails on a record, none of
     the results and side outputs of that record goes out; what it has changed in its state stays changed.
 
+    A record costs one call. No state.
+
     Args:
         function: the user's function object.
         on_error: what to do with a record that the function fails on. Not a `Retry`: the failed call may have
@@ -302,7 +304,11 @@ class Process(Operator[In, Out]):
 
 
 class KeyedProcess(Process[In, Out]):
-    """`Process` on a keyed stream, with state per key."""
+    """`Process` on a keyed stream, with state per key.
+
+    A record costs, besides its call, a lookup for each state that the function asks. State: what the function declares, per
+    key, until the function clears it or its `ttl` has passed.
+    """
 
     keyed = True
 
@@ -311,8 +317,8 @@ class TimedProcess(KeyedProcess[In, Out]):
     """`Process` on a keyed stream, with state and timers per key.
 
     Event-time timers fire between the right records wherever batches are cut, in order of time. Their results
-    go out before the watermark that made them due. Size of the state: one entry per timer, besides what the
-    function keeps.
+    go out before the watermark that made them due. A timer costs one insertion. State: one entry per timer, until it
+    fires or is removed, besides what the function keeps.
     """
 
     uses_timers = True

@@ -28,6 +28,8 @@ class RateLimit(AsyncOperator[T, T]):
     checkpoint's barrier waits its turn behind the records before it. Where all of a source is to be slowed down,
     `rate_limit` of `Topology.source` does it without holding anything.
 
+    A record costs one step through a queue. State: the records of one batch in each subtask, until their turn has come.
+
     Args:
         records_per_second: the rate.
         input_type: the type of the records, for the snapshot; `Any` for plain data (dicts, lists, strings, numbers).

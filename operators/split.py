@@ -16,6 +16,8 @@ T = TypeVar("T")
 class Split(Operator[T, T]):
     """Sends each record to the side output of the first predicate that is true for it; the others go on.
 
+    A record costs one call per predicate, up to the first that is true. No state.
+
     Args:
         cases: side output tag → predicate, asked in this order. A predicate sees only what those before it
             left.

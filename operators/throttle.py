@@ -14,7 +14,8 @@ class Throttle(Dedupe[T]):
     and counted as `throttled`.
 
     It is `Dedupe` with an interval, and everything said there holds here. With processing time, the default, what
-    passes depends on when records come and is not the same in a replay.
+    passes depends on when records come and is not the same in a replay. A record costs up to three lookups. State: one number
+    per key and interval.
 
     Args:
         interval_ms: how far apart the records of a key are that pass, in milliseconds.

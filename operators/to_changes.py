@@ -104,7 +104,7 @@ class ToChanges(Operator[Any, Change[Any]]):
 
 class ToUpserts(Operator[Change[T], Change[T]]):
     """Drops what a reader who knows rows by their key does not need: the rows as they were before an update. Inserts,
-    updates and deletions stay."""
+    updates and deletions stay. A record costs one comparison. No state."""
 
     kind = "to_upserts"
 
@@ -117,7 +117,8 @@ class ToUpserts(Operator[Change[T], Change[T]]):
 
 
 class InsertOnly(Operator[Change[T], T]):
-    """The rows of an update stream that only ever inserts. An update or a deletion is an error.
+    """The rows of an update stream that only ever inserts. An update or a deletion is an error. A record costs one
+    comparison. No state.
 
     Args:
         on_error: what to do with a change that is no insert.

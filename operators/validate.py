@@ -31,6 +31,8 @@ class Validate(Operator[T, T]):
     Every rule is asked about every record, so that the counters are complete: `rule.<name>` counts the
     records that break it. A rule that raises is broken, and the error says what it raised.
 
+    A record costs one call per rule. No state.
+
     Args:
         rules: name → predicate.
         on_fail: what to do with a record that breaks a rule: `"fail"`, `"skip"` or `"dead_letter"`, whose

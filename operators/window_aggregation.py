@@ -23,6 +23,8 @@ class WindowAggregation(Operator[Any, Any]):
     """Aggregates per key and window, the windows still to be said by the subclass: it gives the inner loop, and what an
     accumulator must know besides the aggregates.
 
+    A record costs one lookup and one update. State: accumulators, of as many slots as the aggregates and the marks need.
+
     Args:
         aggregates: name → aggregate.
         trigger: when windows fire.

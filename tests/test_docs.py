@@ -44,6 +44,7 @@ ALONE = [path for path in EXAMPLES if path.stem != "flight_delays" and not path.
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"# ([\w/]+\.py)\n")
 EXIT = re.compile(r"\s+# exit (\d+)$")
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 PLAYER = """
@@ -174,6 +175,31 @@ def test_links_lead_somewhere(page):
         link for link in LINK.findall(page.read_text()) if "://" not in link and not (page.parent / link).exists()
     ]
     assert broken == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """What a link may name behind `#`: the headings, as GitHub writes them."""
+    text = BLOCK.sub("", page.read_text())
+    headings = re.findall(r"^#{1,6} (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=_name)
+def test_links_lead_to_headings_that_are_there(page):
+    """Every anchor of a relative link is a heading of its page."""
+    broken = [
+        f"{link}#{anchor}"
+        for link, anchor in ANCHOR.findall(page.read_text())
+        if "://" not in link and anchor not in _anchors(page.parent / link if link else page)
+    ]
+    assert broken == []
+
+
+def test_every_page_stands_in_the_list_of_all_pages():
+    """So that none is only found by who knows that it is there."""
+    listed = set(LINK.findall((ROOT / "docs" / "README.md").read_text()))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES}
+    assert sorted(pages - listed - {"README.md"}) == []
 
 
 def _public(module: object) -> set[str]:
