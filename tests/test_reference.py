@@ -78,7 +78,9 @@ def _wanted(face: str, method: str) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
         if name == "options":
-            hint = get_type_hints(function, localns={"KeyedStream": KeyedStream, "Stream": Stream, "Table": Table})[name]
+            hint = get_type_hints(function, localns={"KeyedStream": KeyedStream, "Stream": Stream, "Table": Table})[
+                name
+            ]
             wanted.update(dict.fromkeys(get_type_hints(get_args(hint)[0]), ...))
         elif parameter.kind is parameter.VAR_POSITIONAL:
             wanted[f"*{name}"] = ...
@@ -103,7 +105,7 @@ def _written(signature: str) -> dict[str, Any]:
     return written
 
 
-@pytest.mark.parametrize(("face", "method"), METHODS, ids=lambda part: str(part))
+@pytest.mark.parametrize(("face", "method"), METHODS, ids=str)
 def test_the_reference_has_an_entry_for_every_method(face, method):
     """With all its arguments and their defaults, cost, state, when it goes, side outputs, and an example that uses it."""
     assert (face, method) in ENTRIES, f"docs/reference has no entry that begins with `{face}.{method}(…)`"
