@@ -16,13 +16,14 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import tidegate.operators
-from tidegate.engine import ConnectedStreams, KeyedStream, OverStream, Stream, Table, WindowedStream
+from tidegate.engine import ConnectedStreams, KeyedStream, OverStream, Stream, Table, Topology, WindowedStream
 from tidegate.engine.fluent.joins import KeyedJoins
 from tidegate.engine.fluent.lookups import Lookups
-from tidegate.operators import AsyncOperator, MultiInputOperator, Operator
+from tidegate.operators import AsyncOperator, CircuitBreaker, MultiInputOperator, Operator, Retry, Watermarks
 
 ROOT = Path(__file__).parents[1]
 FACES = {
+    "topology": (Topology,),
     "stream": (Stream, Lookups),
     "keyed": (KeyedStream, KeyedJoins),
     "over": (OverStream,),
@@ -35,11 +36,12 @@ METHODS = [
     for face, classes in FACES.items()
     for cls in classes
     for method, value in vars(cls).items()
-    if inspect.isfunction(value) and not method.startswith("_")
+    if inspect.isfunction(value) and not method.startswith("_") and (face != "topology" or method == "source")
 ]
 
 HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 SIGNATURE = re.compile(r"^`(\w+)\.(\w+)(\(.*\))`$", re.MULTILINE)
+SETTINGS = re.compile(r"^`(\w+)(\(.*\))`$", re.MULTILINE)
 FACT = re.compile(r"^\| (Cost per record|State|Kept until|Side outputs) \| (.+) \|$", re.MULTILINE)
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -88,7 +90,7 @@ def _wanted(face: str, method: str) -> dict[str, Any]:
             wanted[f"**{name}"] = ...
         else:
             wanted[name] = ... if parameter.default is parameter.empty else parameter.default
-    if method != "sink":
+    if method not in ("source", "sink"):
         wanted.pop("name", None)
     return wanted
 
@@ -124,6 +126,16 @@ def test_the_reference_has_an_entry_for_every_method(face, method):
 def test_the_reference_has_no_entry_for_what_is_not_there():
     """A method that was renamed or taken away takes its entry with it."""
     assert sorted(set(ENTRIES) - set(METHODS)) == []
+
+
+@pytest.mark.parametrize("settings", [CircuitBreaker, Retry, Watermarks], ids=lambda cls: cls.__name__)
+def test_the_reference_has_all_settings_with_their_defaults(settings):
+    """Of the objects that methods take; `…` stands for a default that is no plain value."""
+    pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
+    written = {name: _written(signature) for page in pages for name, signature in SETTINGS.findall(page.read_text())}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(settings).parameters.items()}
+    found = written[settings.__name__]
+    assert {name: defaults[name] if value is ... else value for name, value in found.items()} == defaults
 
 
 def _operators(cls: type = Operator) -> Iterator[type]:
