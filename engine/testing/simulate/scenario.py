@@ -130,7 +130,9 @@ class _Run:
 
     def _draw_settings(self) -> dict[str, Any]:
         if self._reference is None:
-            return {"checkpoint_interval": "1h"}
+            # In memory whatever the others use: what a topology shows does not depend on it, and the threads that a
+            # database starts would not be there in processes forked later, which wait for them.
+            return {"checkpoint_interval": "1h", "state_backend": "dict"}
         dice = self._dice
         # What takes longer than it may is given up for ever.
         shortest_ms = 300 if self.world.weather.call_s < 0.01 else 20_000

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from ...config import RunConfig
@@ -82,13 +84,15 @@ def simulate(
             seed. Parallelism is varied from 1 to 3 in some.
         state_backend: `"rocksdb"` simulates with real databases. They have threads of their own, so that equal seeds give
             nearly equal runs only.
-        processes: how many operating-system processes share the work.
+        processes: how many operating-system processes share the work. They are forked: with `"rocksdb"` from a process
+            that has not opened a database itself.
         on_line: called with each line of the trace: what every process does, in order. Needs `processes=1`.
         on_outcome: called after each seed.
 
     Raises:
         SimulationError: a seed found something wrong: names the seed and how to see it again.
         TopologyError: a source has no end, and no records are given for it.
+        ValueError: real databases in several processes, forked from one that has opened a database.
 
     >>> from tidegate.connectors import memory
     >>> from tidegate.operators import agg
@@ -102,6 +106,11 @@ def simulate(
     def build() -> Topology:
         return topology if isinstance(topology, Topology) else topology()
 
+    if processes > 1 and state_backend == "rocksdb" and _has_database_threads():
+        raise ValueError(
+            "this process has opened a database, and forked processes would wait for its threads: "
+            "use processes=1, or simulate in a new process"
+        )
     settings = replace(config or RunConfig(), state_backend=state_backend)
     scenario = Scenario(build, read_inputs(build(), inputs, _MOST_RECORDS), settings)
     wanted = range(first_seed, first_seed + seeds)
@@ -129,6 +138,15 @@ def _shared(scenario: Scenario, seeds: Sequence[int], processes: int) -> Iterato
             yield from pool.imap_unordered(_run_inherited, seeds, chunksize=4)
     finally:
         _inherited.pop()
+
+
+def _has_database_threads() -> bool:
+    """Whether RocksDB's background threads run in this process. Where the system does not tell, it has none."""
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # the thread has ended
+            if name.read_text().startswith("rocksdb:"):
+                return True
+    return False
 
 
 def _run_inherited(seed: int) -> Outcome:

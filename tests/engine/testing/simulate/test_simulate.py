@@ -79,6 +79,39 @@ def test_work_is_shared_between_processes():
     assert simulate(_counting(memory.source([*"abcabcaab"])), seeds=8, processes=2) == alone
 
 
+DATABASES = """
+from tidegate.connectors import memory
+from tidegate.engine import Topology
+from tidegate.engine.testing.simulate import simulate
+from tidegate.operators import agg
+
+topology = Topology("counting")
+words = topology.source("words", memory.source([*"abcabcaab"]))
+words.key_by(lambda word: word).aggregate(n=agg.count(), name="count").sink("counts", memory.sink())
+print(simulate(topology, seeds=4, state_backend="rocksdb", processes=2).seeds)
+simulate(topology, seeds=1, state_backend="rocksdb")
+try:
+    simulate(topology, seeds=2, state_backend="rocksdb", processes=2)
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_real_databases_are_simulated_in_several_processes_before_this_one_has_opened_one():
+    """RocksDB's threads do not survive a fork: whoever has them already is told so, and does not wait for ever."""
+    printed = subprocess.run(
+        [sys.executable, "-c", DATABASES],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=100,
+        cwd=Path(__file__).parent,
+    ).stdout.splitlines()
+    assert printed[0] == "4"
+    assert "use processes=1" in printed[1]
+
+
 PROGRAM = """
 import sys
 from tidegate.connectors import memory
