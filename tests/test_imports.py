@@ -108,7 +108,7 @@ BANNED = {
     "marshal": (),
     "shelve": (),
     "cloudpickle": (),
-    "threading": ("engine/testing/simulate/blocking.py",),
+    "threading": ("engine/executor.py", "engine/testing/simulate/blocking.py"),
     "multiprocessing": ("engine/testing/simulate/simulate.py",),
     "concurrent": ("engine/executor.py", "engine/testing/simulate/blocking.py"),
     "unittest": (),
