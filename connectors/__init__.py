@@ -14,6 +14,7 @@ from .sink import (
     Sink,
     SinkContext,
     SinkError,
+    SinkFencedError,
     SinkWriter,
 )
 from .source import (
@@ -56,6 +57,7 @@ __all__ = [
     "Sink",
     "SinkContext",
     "SinkError",
+    "SinkFencedError",
     "SinkWriter",
     "Source",
     "SourceContext",

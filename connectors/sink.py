@@ -171,6 +171,13 @@ class SinkError(ConnectorError):
     """A sink cannot be opened, written or committed."""
 
 
+class SinkFencedError(SinkError):
+    """Another copy of the job has taken over what this one writes to. It is final: the engine ends the job as fenced."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
+
+
 class OutputLostError(SinkError):
     """What a checkpoint had prepared is gone and can never be made visible: a broker, for instance, ended the
     transaction. The engine passes over that checkpoint, restores the one before it and replays.

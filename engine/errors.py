@@ -6,7 +6,7 @@
       JobError              a running job failed
         OperatorError       user code or an operator raised on a record
         RecordError         a record could not be decoded or has no usable event time, and `on_error` is "fail"
-        FencedError         another process has taken this job over, or holds its checkpoint directory
+        FencedError         another process has taken over this job or what it writes to, or holds its checkpoint directory
         CommitError         a sink could not make its output visible
       CheckpointError       a checkpoint cannot be written, read or found
         CorruptionError     a file of a checkpoint is missing or not what the manifest says
@@ -82,7 +82,7 @@ class RecordError(JobError):
 
 
 class FencedError(JobError):
-    """Another process has taken the job over, or holds its checkpoint directory."""
+    """Another process has taken over the job or what it writes to, or holds its checkpoint directory."""
 
 
 class CommitError(JobError):

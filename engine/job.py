@@ -10,15 +10,16 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..connectors.sink import SinkFencedError
 from ..operators.state import KeyedTableState, ListState, MapState, ReducingState, ValueState, WindowTableState
 from .clock import Clock, SystemClock
 from .config import RunConfig
-from .errors import CheckpointError
+from .errors import CheckpointError, FencedError
 from .executor import Executor, ThreadExecutor
 from .live_state import LiveMaps, LiveValues, LiveWindows, live_state, not_running
 from .metrics.measures import JobMeasures
 from .plan import Plan, make_plan
-from .restart import Failure
+from .restart import Failure, causes
 from .runtime.pace import RecordBudget
 from .topology import Topology
 from .validation import validate
@@ -385,7 +386,13 @@ def start(
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error that ended an attempt: the first in a group that is not a mere consequence."""
+    """The error that ended an attempt: the first in a group that is not a mere consequence. Wherever a sink was fenced, that
+    the job was."""
+    for cause in causes(error):
+        if isinstance(cause, SinkFencedError):
+            fenced = FencedError(str(cause))
+            fenced.__cause__ = cause
+            return fenced
     while isinstance(error, BaseExceptionGroup):
         inner = [e for e in error.exceptions if not isinstance(e, asyncio.CancelledError)]
         error = (inner or list(error.exceptions))[0]

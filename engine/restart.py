@@ -46,7 +46,7 @@ class Failure:
         record: tuple[Any, ...] | None = None
         retriable = True
         worldly = False
-        for cause in _causes(error):
+        for cause in causes(error):
             if isinstance(cause, _FINAL) or (isinstance(cause, ConnectorError) and not cause.retriable):
                 retriable = False
             elif isinstance(cause, OSError | ConnectorError):
@@ -238,7 +238,7 @@ def _since_healthy(failures: Sequence[Failure], reset_after_s: float) -> int:
     return count
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes(error: BaseException) -> list[BaseException]:
     """The error, what caused it, and the members of groups."""
     found: list[BaseException] = []
     waiting: list[BaseException] = [error]

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from ...operators.batch import Batch
 from ...operators.time import format_ms
-from ..sink import Committable, SinkContext, SinkError
+from ..sink import Committable, SinkContext, SinkError, SinkFencedError
 from .batches import Batches, FullBatch, new_builder
 from .cluster import Cluster, missing_topic
 from .delivery import Delivery, Transmission
@@ -363,10 +363,9 @@ class TransactionalWriter(KafkaWriter):
                     f"transaction {transmission.transactional_id} is older than transaction_timeout="
                     f"{format_ms(timeout_ms)}: the broker has aborted it. Raise the timeout, or take checkpoints more often"
                 )
-        return SinkError(
+        return SinkFencedError(
             f"another copy of job {self._context.job!r} has taken over: the transactional ids of prefix {self._prefix!r} "
-            f"are no longer ours (attempt {self._context.attempt}). Run one copy, or give each its own transactional_prefix",
-            retriable=False,
+            f"are no longer ours (attempt {self._context.attempt}). Run one copy, or give each its own transactional_prefix"
         )
 
     async def close(self) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from tidegate.connectors import AtLeastOnce, memory
+from tidegate.connectors import AtLeastOnce, SinkFencedError, memory
 from tidegate.engine import (
     CheckpointError,
+    FencedError,
     JobStatus,
     RunConfig,
     Topology,
@@ -126,6 +127,54 @@ class AsksLate(AtLeastOnce):
             await self.job.checkpoint()
         except CheckpointError as error:
             self.told = str(error)
+
+
+class TakenOver(AtLeastOnce):
+    """A sink that another copy of the job has taken over, which it finds out when it does `at`."""
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+
+    def _do(self, what: str) -> None:
+        if what == self._at:
+            raise SinkFencedError("another copy of the job has taken over")
+
+    def writer(self, context: Any) -> Any:
+        return TakenOverWriter(self._do)
+
+    async def commit(self, context: Any, committables: Any) -> None:
+        self._do("commit")
+
+
+class TakenOverWriter:
+    """Its writer."""
+
+    def __init__(self, do: Any) -> None:
+        self._do = do
+
+    async def open(self) -> None: ...
+    async def write(self, batch: Any) -> None:
+        self._do("write")
+
+    async def prepare_commit(self, checkpoint_id: int) -> Any:
+        self._do("prepare")
+        return [{"n": checkpoint_id}]
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("at", ["write", "prepare", "commit"])
+async def test_a_job_whose_sink_was_taken_over_is_fenced(at, tmp_path):
+    """Wherever the sink finds out: the job ends, is not started again, and says why."""
+    config = _config(tmp_path, restart=restart.fixed_delay(5, "0ms"))
+    events: list[str] = []
+    topology = _topology(ScriptedSource([1, 2]), TakenOver(at))
+    job = start(topology, config, on_event=lambda name, facts: events.append(name))
+    with pytest.raises(FencedError, match=r"^another copy of the job has taken over$"):
+        async with job:
+            await job.wait()
+    assert job.status is JobStatus.FAILED
+    assert "job_restarting" not in events
 
 
 async def test_a_checkpoint_asked_for_while_the_job_ends_is_an_error(tmp_path):

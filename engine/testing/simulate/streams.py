@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ....connectors.sink import Committable, Guarantee, OutputLostError, SinkContext, SinkError
+from ....connectors.sink import Committable, Guarantee, OutputLostError, SinkContext, SinkError, SinkFencedError
 from ....connectors.source import Fetch, Lag, Offset, SourceContext, SourceError, Split
 from ....operators.batch import Batch
 from .process import Process
@@ -157,7 +157,7 @@ class Ledger:
 
     def _refuse_old(self, attempt: int) -> None:
         if attempt < self._newest_attempt:
-            raise SinkError(f"{self.name}: attempt {self._newest_attempt} has taken over", retriable=False)
+            raise SinkFencedError(f"{self.name}: attempt {self._newest_attempt} has taken over")
 
     def _forget(self) -> None:
         after_s = self._world.weather.forgets_after_s

@@ -353,7 +353,7 @@ def test_a_second_copy_on_another_folder_fences_the_first_when_there_is_no_outpu
         first.until(lambda: first.told("job_running") != [])
         with pipe.job(state=str(tmp_path / "other")) as second:
             second.goes_on()
-            assert first.wait(60) == 1
+            assert first.wait(60) == 3
             assert f"another copy of job '{pipe.topics['source']}' has taken over" in first.said
             assert first.told("job_restarting") == []
             feed.stop()
