@@ -17,6 +17,7 @@ from .errors import (
     RecordError,
     StateError,
     StateTypeError,
+    StoreUnavailableError,
     TidegateError,
     TopologyError,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "RunConfig",
     "StateError",
     "StateTypeError",
+    "StoreUnavailableError",
     "Stream",
     "Table",
     "TidegateError",

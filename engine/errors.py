@@ -1,17 +1,18 @@
 """Every error of the engine.
 
     TidegateError
-      TopologyError         the topology is wrong, or does not fit its checkpoint; found before anything runs
-      ConfigError           a setting is wrong: RunConfig, tidegate.toml, an environment variable, a flag
-      JobError              a running job failed
-        OperatorError       user code or an operator raised on a record
-        RecordError         a record could not be decoded or has no usable event time, and `on_error` is "fail"
-        FencedError         another process has taken over this job or what it writes to, or holds its checkpoint directory
-        CommitError         a sink could not make its output visible
-      CheckpointError       a checkpoint cannot be written, read or found
-        CorruptionError     a file of a checkpoint is missing or not what the manifest says
-      StateError            the state backend cannot be opened or used
-        StateTypeError      a stored type differs from the topology's and there is no upgrade function
+      TopologyError             the topology is wrong, or does not fit its checkpoint; found before anything runs
+      ConfigError               a setting is wrong: RunConfig, tidegate.toml, an environment variable, a flag
+      JobError                  a running job failed
+        OperatorError           user code or an operator raised on a record
+        RecordError             a record could not be decoded or has no usable event time, and `on_error` is "fail"
+        FencedError             another process has taken over this job or its output, or holds its checkpoint directory
+        CommitError             a sink could not make its output visible
+      CheckpointError           a checkpoint cannot be written, read or found
+        CorruptionError         a file of a checkpoint is missing or not what the manifest says
+        StoreUnavailableError   the object store does not answer, or is out of order: it may be there again later
+      StateError                the state backend cannot be opened or used
+        StateTypeError          a stored type differs from the topology's and there is no upgrade function
 
 `ConnectorError` with its leaves `SourceError` and `SinkError` is the connectors' own root: the outside world is at fault.
 Catch `TidegateError` for what a user can mend in the topology or its surroundings; anything else is a defect of ours.
@@ -105,6 +106,10 @@ class CorruptionError(CheckpointError):
         self.checkpoint_id = checkpoint_id
         self.path = path
         super().__init__(f"checkpoint {checkpoint_id} is damaged: {path}: {reason}")
+
+
+class StoreUnavailableError(CheckpointError):
+    """The object store that holds the checkpoints does not answer, or is out of order: trying again later may help."""
 
 
 class StateError(TidegateError):

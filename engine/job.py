@@ -14,7 +14,7 @@ from ..connectors.sink import SinkFencedError
 from ..operators.state import KeyedTableState, ListState, MapState, ReducingState, ValueState, WindowTableState
 from .clock import Clock, SystemClock
 from .config import RunConfig
-from .errors import CheckpointError, FencedError
+from .errors import CheckpointError, FencedError, JobError
 from .executor import Executor, ThreadExecutor
 from .live_state import LiveMaps, LiveValues, LiveWindows, live_state, not_running
 from .metrics.measures import JobMeasures
@@ -341,6 +341,8 @@ class Job:
                     if self.began.is_set():
                         delay = self.config.restart_strategy.decide(failures, self._random)
                     if delay is None or self._stop is not None:
+                        if self.began.is_set() and isinstance(cause, CheckpointError):
+                            raise JobError(str(cause)) from cause
                         raise cause from cause.__cause__
                     self.status = JobStatus.RESTARTING
                     self.event(

@@ -74,9 +74,10 @@ class WorkerEnd:
     def is_curable(self, *, ran_before: bool) -> bool:
         """Whether another worker may do better.
 
-        A signal, or an exit code that is none of ours: something from outside the job ended it. A job that has failed has
-        used up its own restart strategy, and a wrong argument stays wrong. But where a worker has run before, with the
-        same arguments, one that cannot even begin is kept from it by the world: a store or a broker that is away.
+        A signal, or an exit code that is none of ours: something from outside the job ended it; and the code for an object
+        store that does not answer. A job that has failed has used up its own restart strategy, and a wrong argument stays
+        wrong. But where a worker has run before, with the same arguments, one that cannot even begin is kept from it by
+        the world: a disk or a broker that is away.
 
         Args:
             ran_before: whether the job of an earlier worker came to run.

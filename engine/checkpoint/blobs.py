@@ -81,7 +81,8 @@ class Blobs:
         Raises:
             BlobExistsError: there is another one, and `create` is set. Of several writers of different bytes exactly
                 one does not get this.
-            CheckpointError: the store refuses; names the file and the remedy.
+            CheckpointError: the store refuses; names the file and the remedy. Where it does not answer, a
+                `StoreUnavailableError`.
         """
         try:
             if not create:

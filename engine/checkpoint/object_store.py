@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, StoreUnavailableError
 from .store_options import StoreSettings, resolve_option
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ _REMEDIES: Final = (
         r"AccessDenied|PermissionDeniedError|status code: 403",
         "the store refuses it to these credentials; allow them to read, write, list and delete there",
     ),
+    (r"URL scheme is not allowed", "the store cannot be reached; check its endpoint and the network"),
+)
+_REMEDIES_OF_UNAVAILABLE: Final = (
     (
         r"SlowDown|status code: (429|5\d\d)",
         "the store is overloaded or out of order; try later, or raise store_patience",
@@ -72,10 +75,7 @@ _REMEDIES: Final = (
         "the store does not answer in time; check the network, or raise store_request_timeout and store_patience",
     ),
     (r"body error|kind: Interrupted", "the connection to the store breaks again and again; check the network"),
-    (
-        r"error sending request|kind: Connect|URL scheme is not allowed",
-        "the store cannot be reached; check its endpoint and the network",
-    ),
+    (r"error sending request|kind: Connect", "the store cannot be reached; check its endpoint and the network"),
 )
 _NO_OBJECT: Final = frozenset({"NoSuchKey", "BlobNotFound"})
 
@@ -130,10 +130,11 @@ def refusal(what: str, address: str, error: Exception) -> CheckpointError:
     said = _S3_CODE.search(text)
     if said is not None:
         text = f"{said[1]} {text}"
-    for pattern, remedy in _REMEDIES:
-        if re.search(pattern, text):
-            told = f" ({said[1]})" if said is not None else ""
-            return CheckpointError(f"cannot {what} {address}: {remedy}{told}")
+    for kind, remedies in ((CheckpointError, _REMEDIES), (StoreUnavailableError, _REMEDIES_OF_UNAVAILABLE)):
+        for pattern, remedy in remedies:
+            if re.search(pattern, text):
+                told = f" ({said[1]})" if said is not None else ""
+                return kind(f"cannot {what} {address}: {remedy}{told}")
     message = _S3_MESSAGE.search(text)
     first_line = message[1] if message is not None else (str(error) or type(error).__name__).splitlines()[0]
     return CheckpointError(f"cannot {what} {address}: {first_line}")

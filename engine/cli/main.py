@@ -1,8 +1,8 @@
 """The entry of the command line. Nothing but the chosen command is imported.
 
 Exit codes: 0 done; 1 the job failed, something that was checked is damaged, or a comparison found a
-difference; 2 a bad argument, configuration or topology; 3 fenced: another process runs this job; 130 and 143
-cancelled by a second SIGINT or SIGTERM.
+difference; 2 a bad argument, configuration or topology; 3 fenced: another process runs this job; 4 the object store
+does not answer; 130 and 143 cancelled by a second SIGINT or SIGTERM.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _help(commands: Sequence[str]) -> str:
             "",
             "tidegate COMMAND --help says more. --version prints the version.",
             "Exit codes: 0 done, 1 failed, 2 bad argument, configuration or topology, 3 another process runs",
-            "the job, 130/143 cancelled by a second SIGINT/SIGTERM.",
+            "the job, 4 the object store does not answer, 130/143 cancelled by a second SIGINT/SIGTERM.",
         ]
     )
 

@@ -4,6 +4,7 @@
 1    the job failed, something that was checked is damaged, or a comparison found a difference
 2    a bad argument, configuration or topology; nothing was started
 3    fenced: another process runs this job
+4    the object store that holds the checkpoints does not answer; nothing was started, and another try may help
 130  cancelled by a second SIGINT (143: SIGTERM)
 """
 
@@ -24,6 +25,7 @@ from ..errors import (
     CorruptionError,
     FencedError,
     StateTypeError,
+    StoreUnavailableError,
     TidegateError,
     TopologyError,
 )
@@ -36,6 +38,7 @@ class ExitCode(enum.IntEnum):
     FAILED = 1
     USAGE = 2
     FENCED = 3
+    UNAVAILABLE = 4
 
 
 class UsageError(ConfigError):
@@ -50,6 +53,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
     """The exit code that a command ends with for an error."""
     if isinstance(error, FencedError):
         return ExitCode.FENCED
+    if isinstance(error, StoreUnavailableError):
+        return ExitCode.UNAVAILABLE
     if isinstance(error, _REFUSED):
         return ExitCode.USAGE
     if isinstance(error, CheckpointError) and not isinstance(error, CorruptionError):

@@ -10,6 +10,7 @@ from tidegate.connectors import AtLeastOnce, SinkFencedError, memory
 from tidegate.engine import (
     CheckpointError,
     FencedError,
+    JobError,
     JobStatus,
     RunConfig,
     Topology,
@@ -105,6 +106,18 @@ async def test_a_checkpoint_needs_a_place_and_a_running_job(tmp_path):
     job = start(_topology(source, memory.sink()), _config(tmp_path))
     with pytest.raises(CheckpointError, match="is created: it can be checkpointed while it runs"):
         await job.checkpoint()
+
+
+async def test_a_running_job_that_ends_for_want_of_checkpoints_has_failed(tmp_path):
+    """Other than one that cannot start without: the error says which."""
+    source = ScriptedSource([1, Pause()])
+    with pytest.raises(JobError, match=r"1 checkpoints in a row have failed.* a part of the path is a file"):
+        async with start(_topology(source, memory.sink()), _config(tmp_path, checkpoint_failure_limit=0)) as job:
+            await _paused(job, source)
+            (tmp_path / "counting" / "checkpoints").write_text("no folder")
+            with pytest.raises(CheckpointError, match="a part of the path is a file"):
+                await job.checkpoint()
+            await job.wait()
 
 
 class AsksLate(AtLeastOnce):

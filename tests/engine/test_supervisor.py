@@ -95,6 +95,15 @@ if n < 4: sys.exit(n - 1)
     ]
 
 
+def test_a_start_without_its_object_store_is_tried_again(tmp_path):
+    """Also the first one: the exit code says that it is the world's fault."""
+    count = tmp_path / "count"
+    command = ["sh", "-c", f"echo x >> {count}; [ $(wc -l < {count}) -ge 3 ] || exit 4"]
+    told = Told()
+    assert supervise(command, restart=_again(5), on_event=told) == 0
+    assert told.reasons == ["it ended with exit code 4 before its job ran"] * 2
+
+
 def test_a_worker_learns_of_its_restarts(tmp_path):
     """How many there were, and when the one before was gone."""
     seen = tmp_path / "seen"

@@ -22,7 +22,7 @@ from tidegate.engine.checkpoint.retention import apply_retention
 from tidegate.engine.checkpoint.storage import CheckpointStorage
 from tidegate.engine.checkpoint.store_options import StoreSettings
 from tidegate.engine.clock import SystemClock
-from tidegate.engine.errors import CheckpointError, CorruptionError
+from tidegate.engine.errors import CheckpointError, CorruptionError, StoreUnavailableError
 from tidegate.engine.executor import ThreadExecutor
 from tidegate.engine.state.backend import SnapshotFiles, StoreSnapshot
 from tidegate.engine.testing.faulty_http import Chance, Fault, FaultyHttp
@@ -359,6 +359,7 @@ def test_what_refuses_is_told_in_one_line(
     blobs = Blobs(url or "s3://tidegate/x", settings=settings)
     with pytest.raises(CheckpointError, match=f"^{expected}$") as raised:
         blobs.put("job/a", b"1")
+    assert isinstance(raised.value, StoreUnavailableError) == (what == "nobody there")
     assert "a-wrong-secret" not in str(raised.value)
     assert s3.secret_key not in str(raised.value)
 
@@ -381,6 +382,6 @@ def test_a_store_that_does_not_know_bucket_or_user_is_no_empty_one(
 async def test_a_store_that_is_out_of_order_is_waited_for_and_then_named(rig: Callable[..., Any]) -> None:
     """For as long as the settings say."""
     async with rig(Fault("refuse", method="PUT", times=None)) as at_work:
-        with pytest.raises(CheckpointError, match="the store is overloaded or out of order; try later"):
+        with pytest.raises(StoreUnavailableError, match="the store is overloaded or out of order; try later"):
             await at_work.do(at_work.blobs.put, "job/a", b"1")
         assert len(at_work.proxy.requests) > 2

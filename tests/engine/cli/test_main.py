@@ -82,6 +82,20 @@ def test_a_bad_argument_is_one_line_and_exit_code_2(
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("line", ["run cli_app.py:topology --checkpoints", "checkpoints list"])
+def test_an_object_store_that_does_not_answer_has_an_exit_code_of_its_own(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that of a wrong argument, for another try may help."""
+    options = "checkpoint_store = { endpoint = 'http://127.0.0.1:9', region = 'here', skip_signature = 'true' }"
+    Path("tidegate.toml").write_text(f"[run]\n{options}\nstore_patience = '100ms'\nmetrics_port = 'none'\n")
+    assert main([*line.split(), "s3://bucket/state"]) == 4
+    shown = capsys.readouterr().err
+    assert "s3://bucket/state" in shown
+    assert "the store cannot be reached; check its endpoint and the network" in shown
+    assert "Traceback" not in shown
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Also when nothing was said."""
     for arguments in (["--help"], []):

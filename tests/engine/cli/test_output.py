@@ -11,6 +11,7 @@ from tidegate.engine.errors import (
     JobError,
     OperatorError,
     StateTypeError,
+    StoreUnavailableError,
     TopologyError,
 )
 
@@ -28,6 +29,7 @@ from tidegate.engine.errors import (
         (StateTypeError("x"), 2),
         (CheckpointError("x"), 2),
         (FencedError("x"), 3),
+        (StoreUnavailableError("x"), 4),
     ],
 )
 def test_every_error_has_its_exit_code(error: Exception, code: int) -> None:
