@@ -42,7 +42,7 @@ class RocksMapTable:
         self.column = column
         self._changed: dict[Any, dict[Any, Any]] = {}
         self._clean: dict[Any, dict[Any, Any]] = {}  # the keys least recently flushed come first
-        self._whole: set[Any] = set()  # keys of which everything is in memory, in a table that is not complete
+        self._whole: set[Any] = set()  # keys of which everything is in memory, should the table not be complete
         self._cleared: set[Any] = set()  # keys whose range in the database is void; they are whole
         self._complete = True
         self._batched: list[Any] = []
@@ -130,7 +130,7 @@ class RocksMapTable:
         self._held -= len(clean) + len(self._changed.pop(key, _NOTHING))
         if clean or not (self._complete or key in self._whole):
             self._cleared.add(key)
-        self._whole.add(key)
+            self._whole.add(key)
 
     def _thaw_all(self, key: Any) -> None:
         frozen = self._frozen.get(key)
@@ -258,8 +258,8 @@ class RocksMapTable:
         self._portions, self._portion_cleared = [], []
         if not self._frozen:
             self._lineup.clear()
-            if self._complete:
-                self._whole.clear()
+            if self._complete and not self._frozen_cleared:
+                self._whole &= self._cleared
 
     def unfreeze(self) -> None:
         """The snapshot has failed: what was not written is changed still."""

@@ -9,7 +9,7 @@ import pytest
 from tidegate.engine.errors import StateError
 from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.testing.state_cases import MAP
-from tidegate.engine.testing.state_cluster import StateCluster
+from tidegate.engine.testing.state_cluster import StateCluster, finished
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
 
@@ -106,3 +106,28 @@ def test_a_key_that_was_cleared_is_not_found_empty(cluster: StateCluster) -> Non
     cluster.relieve()
     table.clear("a")
     assert [key for key in table.keys() if list(table.items(key))] == ["b"]  # noqa: SIM118  # a table, no dict
+
+
+def test_clearing_what_was_never_stored_is_not_noted(cluster: StateCluster) -> None:
+    """While everything is in memory there is nothing to know of such a key."""
+    table = _table(cluster)
+    for number in range(1000):
+        table.put(f"k{number}", "x", 1)
+        table.clear(f"k{number}")
+        table.clear("nobody")
+    assert table.memory_bytes == 0
+
+
+def test_a_map_that_is_cleared_while_a_snapshot_is_written_does_not_come_back(cluster: StateCluster) -> None:
+    """Its range is still in the database when the snapshot is complete and others leave memory."""
+    table = _table(cluster)
+    table.put("a", "x", 1)
+    cluster.snapshot()
+    table.put("b", "x", 2)
+    pending = cluster.begin_snapshot()
+    table.clear("a")
+    finished(pending)
+    cluster.drop_unchanged()
+    assert table.get("a", "x") is None
+    assert list(table.items("a")) == []
+    assert list(table.items("b")) == [("x", 2)]
