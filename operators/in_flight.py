@@ -223,7 +223,7 @@ class Turns:
 
 
 class InFlightList:
-    """The calls in flight as state of the subtask: dealt out to any subtask at a restore.
+    """The calls in flight as state of the subtask: dealt out to any subtask at a rescale.
 
     Args:
         state: the list.

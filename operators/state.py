@@ -147,7 +147,8 @@ class MapTable(Protocol):
 
 
 class LocalList(Protocol):
-    """State of the subtask, not of a key: a list whose items are dealt out anew when the job is rescaled."""
+    """State of the subtask, not of a key: a list that it gets back in order, unless the job is rescaled; then the items are
+    dealt out anew."""
 
     items: list[Any]
     """The items after a restore; set the list before a snapshot."""

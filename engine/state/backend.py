@@ -177,7 +177,7 @@ class StoreSpec:
     key_type: Any = None
     """The type of the keys where it is known; without it keys are str, int, bytes, bool, None and tuples of them."""
     parallelism: int = 1
-    """Of the operator: the items of local lists are dealt out by it."""
+    """Of the operator: at another one the items of local lists are dealt out anew."""
 
 
 class StateBackend(Protocol):
@@ -195,9 +195,10 @@ class StateBackend(Protocol):
 
     def restore(self, spec: StoreSpec, snapshots: Sequence[tuple[StoreSnapshot, Path]]) -> OperatorStore:
         """A store with those key groups of `snapshots` (each with the folder of its files) that lie in
-        `spec.key_groups`. The items of local lists of all `snapshots`, in order of subtask, are dealt out: item i to
-        subtask i modulo `spec.parallelism`, and of broadcast maps every subtask gets a copy; so an operator with local
-        state is given every snapshot it has.
+        `spec.key_groups`. At the parallelism and number of key groups of before a subtask gets its own local lists and
+        broadcast maps; else the items of the lists of all `snapshots`, in order of subtask, are dealt out: item i to
+        subtask i modulo `spec.parallelism`, and of the maps every subtask gets a copy. So an operator with local state is
+        given every snapshot it has.
         A snapshot may be of another backend, of another number of key groups, or portable.
         The files may be linked into the store's directory; the folders themselves are left as they are. Blocking;
         runs in the executor.

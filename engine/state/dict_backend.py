@@ -109,9 +109,8 @@ class DictStore:
                         table.insert(entry, convert)
         restore_local(
             self._bound.locals,
-            [(s.subtask, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
-            spec.subtask,
-            spec.parallelism,
+            [(s, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
+            spec,
         )
 
 

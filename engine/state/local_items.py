@@ -1,5 +1,5 @@
-"""State that belongs to subtasks, not to keys: lists that are dealt out anew at every restore, and maps that every subtask
-has whole."""
+"""State that belongs to subtasks, not to keys: lists that are dealt out anew at a rescale, and maps that every subtask has
+whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from ...operators.state import frozen, thawed
+from .backend import StoreSnapshot, StoreSpec
 from .codec import Conversion, ValueCodec
+from .key_groups import key_group_range
 
 FILE = "local.msgpack"
 """The file of a snapshot that holds the local lists: state name → encoded items."""
@@ -19,7 +21,7 @@ class LocalItems:
     """The items of one local list. Implements `LocalList`."""
 
     dealt_out = True
-    """Whether each item goes to one subtask at a restore; else all go to all."""
+    """Whether each item goes to one subtask at a rescale; else all go to all."""
 
     def __init__(self, codec: ValueCodec) -> None:
         self.items: list[Any] = []
@@ -70,24 +72,32 @@ def encode_local(local: Mapping[str, LocalItems]) -> bytes:
 
 def restore_local(
     local: Mapping[str, LocalItems],
-    snapshots: Sequence[tuple[int, Callable[[str], list[bytes]], Mapping[str, Conversion | None]]],
-    subtask: int,
-    parallelism: int,
+    snapshots: Sequence[tuple[StoreSnapshot, Callable[[str], list[bytes]], Mapping[str, Conversion | None]]],
+    spec: StoreSpec,
 ) -> None:
-    """Deal out the items of all snapshots, each given as (its subtask, what reads the items of a list, its conversions):
-    item i of a list, counted in order of subtask, goes to subtask i modulo `parallelism`. Of a map every subtask gets a copy:
-    its own, or after a rescale that of the first. In an unaligned checkpoint copies differ by what was in flight, but then
-    there is no rescale.
+    """Give a store its items of all snapshots of an operator, each given as (the snapshot, what reads the items of a list, its
+    conversions). Where parallelism and key groups are what they were, each subtask gets its own list back. Otherwise items
+    are dealt out: item i of a list, counted in order of subtask, goes to subtask i modulo the parallelism. Of a map every
+    subtask gets a copy: its own, or after a rescale that of the first. In an unaligned checkpoint copies differ by what was in
+    flight, but then there is no rescale.
 
     Raises:
         StateError: a file is missing or damaged; names it.
     """
-    in_order = sorted(snapshots, key=lambda snapshot: snapshot[0])
+    in_order = sorted(snapshots, key=lambda found: found[0].subtask)
+    unchanged = [found[0].key_groups for found in in_order] == _all_key_groups(spec)
     for name, found in local.items():
         holding = [(read, conversions[name]) for _, read, conversions in in_order if name in conversions]
-        if found.dealt_out:
+        own = unchanged and len(holding) == spec.parallelism
+        if found.dealt_out and not own:
             items = [item for read, convert in holding for item in found.decoded(read(name), convert)]
-            found.items = items[subtask::parallelism]
+            found.items = items[spec.subtask :: spec.parallelism]
         elif holding:
-            read, convert = holding[subtask if len(holding) == parallelism else 0]
+            read, convert = holding[spec.subtask if own else 0]
             found.items = found.decoded(read(name), convert)
+
+
+def _all_key_groups(spec: StoreSpec) -> list[tuple[int, int]]:
+    """The first and last+1 key group of each subtask of the operator."""
+    ranges = [key_group_range(subtask, spec.parallelism, spec.max_parallelism) for subtask in range(spec.parallelism)]
+    return [(owned.start, owned.stop) for owned in ranges]

@@ -173,9 +173,8 @@ class RocksDBStore:
             self._mark_restored(namespaces)
         restore_local(
             self._bound.locals,
-            [(s.subtask, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
-            spec.subtask,
-            spec.parallelism,
+            [(s, partial(read_items, s, f), c) for (s, f), c in zip(snapshots, conversions, strict=True)],
+            spec,
         )
         self._measure_disk()
 

@@ -237,10 +237,13 @@ class StateBackendSuite(StateTypesSuite):
         cluster.close()
 
     def test_items_of_local_lists_are_dealt_out_in_turn(self, tmp_path: Path) -> None:
-        """Item i, counted in order of subtask, goes to subtask i modulo the parallelism."""
+        """Item i, counted in order of subtask, goes to subtask i modulo the parallelism; at an unchanged one each subtask gets
+        its own back, in order."""
         cluster = self.cluster(tmp_path, LOCAL)
         cluster.all(LOCAL)[0].items = ["a", "b", "c", "d", "e"]
         cluster.restore(cluster.snapshot(), 2)
+        assert [table.items for table in cluster.all(LOCAL)] == [["a", "c", "e"], ["b", "d"]]
+        cluster.restore(cluster.snapshot()[::-1], 2)
         assert [table.items for table in cluster.all(LOCAL)] == [["a", "c", "e"], ["b", "d"]]
         cluster.restore(cluster.snapshot()[::-1], 1)
         assert cluster.all(LOCAL)[0].items == ["a", "c", "e", "b", "d"]

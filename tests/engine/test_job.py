@@ -374,3 +374,29 @@ async def test_a_job_that_is_ended_before_its_first_step_ends(end, status):
     async with start(topology) as job:
         await getattr(job, end)()
     assert (job.status, sink.values) == (status, [])
+
+
+async def test_calls_in_flight_keep_their_order_over_a_crash(tmp_path):
+    """Each subtask makes its own again, before what it reads next."""
+    answering = asyncio.Event()
+
+    async def ask(n: int) -> int:
+        await answering.wait()
+        return n
+
+    def on_event(name: str, facts: Any) -> None:
+        if name == "job_restarting":
+            answering.set()
+
+    scripts = [[*range(n, n + 7), BARRIER, n + 7, CRASH, n + 8] for n in (0, 100)]
+    source, sink = ScriptedSource(*scripts, type=int), memory.sink()
+    topology = Topology("asking")
+    topology.source("numbers", source).map_async(ask, name="ask").sink("out", sink)
+    await run_script(
+        topology,
+        source,
+        _config(tmp_path, parallelism=2, restart=restart.fixed_delay(2, "0ms"), state_backend="dict"),
+        on_event=on_event,
+    )
+    assert [n for n in sink.values if n < 100] == [*range(9)]
+    assert [n for n in sink.values if n >= 100] == [*range(100, 109)]
