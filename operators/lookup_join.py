@@ -41,8 +41,9 @@ class LookupJoin(MapAsync[In, Out]):
             goes first.
         cache_ttl: how long an answer is good; None: for as long as it is in the cache.
         batch_size: ask for up to so many keys at a time: those whose records are waiting anyway.
-        input_type, key_type, ordered, capacity, timeout, retry, on_error: as for `MapAsync`; `capacity` counts records,
-            also of one batch. `on_error` is also about records that `on` or `select` fails on.
+        ordered: pairs go out in the order of the records; with False as they come, but never past a watermark.
+        input_type, key_type, capacity, timeout, retry, on_error: as for `MapAsync`; `capacity` counts records, also of one
+            batch. `on_error` is also about records that `on` or `select` fails on.
 
     Raises:
         ValueError: a setting is wrong.
@@ -70,6 +71,11 @@ class LookupJoin(MapAsync[In, Out]):
         on_error: OnError | None = None,
     ) -> None:
         check_how(how, self.kind, known=("inner", "left"))
+        if ordered not in (True, False):
+            raise ValueError(
+                f"lookup_join(ordered={ordered!r}) is not known: use True or False; calls of a key one after the other are "
+                'for those that change something, see map_async(ordered="key")'
+            )
         if cache_size < 0:
             raise ValueError(f"lookup_join(cache_size={cache_size}): it counts answers, so it is at least 0")
         if cache_ttl is not None and not cache_size:

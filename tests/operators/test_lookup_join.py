@@ -210,6 +210,7 @@ async def test_a_batch_lookup_must_give_a_mapping():
         ({"batch_size": 0}, "at least one key"),
         ({"on": ""}, r"lookup_join\(''\): give a function, a field name"),
         ({"capacity": 0}, "at least one call"),
+        ({"ordered": "key"}, "use True or False; calls of a key one after the other are for those that change"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, message):
