@@ -28,7 +28,7 @@ from ..errors import TopologyError
 from ..topology import Edge, Node
 from .joins import KeyedJoins
 from .over_stream import OverStream
-from .stored_types import returned_type
+from .stored_types import returned_type, stored_type
 from .stream import Stream
 from .windowed_stream import WindowedStream
 
@@ -266,12 +266,7 @@ class KeyedStream(KeyedJoins[K, T]):
             TopologyError: the type of the records is not known, so they cannot be stored: give it to `patterns.begin`.
         """
         name = name or self._topology.generate_name(PatternMatch.kind)
-        record_type = pattern.type or self.record_type
-        if record_type is None:
-            raise TopologyError(
-                f"match {name!r} stores records and must know their type: pass it to patterns.begin(step, type), or give "
-                "the function before it a return annotation"
-            )
+        record_type = stored_type(f"match {name!r}", "type", pattern.type or self.record_type, to="patterns.begin")
         operator = PatternMatch(pattern, type=record_type, select=select, after_match=after_match, on_error=on_error)
         given_out = Match[self._key_type or Any, record_type] if select is None else returned_type(select)  # type: ignore[misc]  # types are values here
         return self._keyed_then(operator, name, given_out)

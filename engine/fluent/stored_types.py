@@ -11,7 +11,15 @@ from ...operators.joined import How, Joined
 from ..errors import TopologyError
 
 
-def stored_type(kind: str, argument: str, known: Any, stored: str = "records") -> Any:
+def stored_type(
+    kind: str,
+    argument: str,
+    known: Any,
+    stored: str = "records",
+    *,
+    to: str | None = None,
+    otherwise: str = "give the function before it a return annotation",
+) -> Any:
     """The type, if it is known.
 
     Args:
@@ -19,15 +27,15 @@ def stored_type(kind: str, argument: str, known: Any, stored: str = "records") -
         argument: what takes the type.
         known: the type, or None.
         stored: what is stored, for the message.
+        to: what takes the argument, where it is not the operator's own method.
+        otherwise: what else helps, for the message.
 
     Raises:
-        TopologyError: it is not; names the operator and the argument that takes it.
+        TopologyError: it is not; names the operator, the argument that takes it, and what else helps.
     """
     if known is None:
-        raise TopologyError(
-            f"{kind} stores {stored} and must know their type: pass {argument}=, or give the function before it a return "
-            "annotation"
-        )
+        argument = f"{argument}=" if to is None else f"{argument}= to {to}"
+        raise TopologyError(f"{kind} stores {stored} and must know their type: pass {argument}, or {otherwise}")
     return known
 
 

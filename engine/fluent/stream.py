@@ -202,13 +202,14 @@ class Stream(Lookups[T]):
         Raises:
             TopologyError: the type of the records is not known, so they cannot be stored: pass `input_type`.
         """
-        input_type = input_type or self.record_type
         name = name or self._topology.generate_name(RateLimit.kind)
-        if input_type is None:
-            raise TopologyError(
-                f"rate_limit {name!r} stores the records that it holds back and must know their type: pass input_type=, "
-                "or limit the source: topology.source(..., rate_limit=...)"
-            )
+        input_type = stored_type(
+            f"rate_limit {name!r}",
+            "input_type",
+            input_type or self.record_type,
+            "the records that it holds back",
+            otherwise="limit the source: topology.source(..., rate_limit=...)",
+        )
         operator: RateLimit[T] = RateLimit(records_per_second, input_type=input_type, key_type=self._key_type or Any)
         return self._then(operator, name, record_type=self.record_type)
 

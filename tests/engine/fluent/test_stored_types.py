@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from tidegate.engine import TopologyError
+from tidegate.connectors import memory
+from tidegate.engine import Topology, TopologyError
 from tidegate.engine.fluent.stored_types import joined_type, stored_type, table_row_type
-from tidegate.operators import Change, Joined
+from tidegate.operators import Change, Joined, patterns
+
+
+async def _asked(value: int) -> int:
+    return value
 
 
 def _maybe(value: Any) -> int | None:
@@ -35,6 +41,28 @@ def test_an_unknown_type_is_asked_for():
         stored_type("join", "left_type", None)
     with pytest.raises(TopologyError, match="pass row_type="):
         table_row_type(str, lambda value: value, None)
+    with pytest.raises(TopologyError, match=r"pass type= to patterns\.begin, or use words"):
+        stored_type("match", "type", None, to="patterns.begin", otherwise="use words")
+
+
+def test_operators_ask_for_it_in_the_same_words():
+    """Each names itself, the argument and what else helps."""
+    stream = Topology("unknown").source("numbers", memory.source([1])).map(lambda n: n, name="what")
+    keyed = stream.key_by(lambda n: n, name="by")
+    words = {
+        "match 'm' stores records and must know their type: pass type= to patterns.begin, or give the function": (
+            lambda: keyed.match(patterns.begin("a"), name="m")
+        ),
+        "rate_limit 'r' stores the records that it holds back and must know their type: pass input_type=, or limit": (
+            lambda: stream.rate_limit(5, name="r")
+        ),
+        "map_async 'c' stores the records whose calls are in flight and must know their type: pass input_type=, or": (
+            lambda: stream.map_async(_asked, name="c")
+        ),
+    }
+    for message, make in words.items():
+        with pytest.raises(TopologyError, match=f"^{re.escape(message)}"):
+            make()
 
 
 @pytest.mark.parametrize(
