@@ -156,7 +156,13 @@ class Job:
         return await self.wait()
 
     async def stop(self, savepoint: str | None = None) -> JobStatus:
-        """As `drain`; with a name the last checkpoint is a savepoint."""
+        """As `drain`; with a name the last checkpoint is a savepoint.
+
+        Raises:
+            CheckpointError: the last checkpoint cannot become a savepoint: there is no place for it, the job does not run, or
+                it is ending already. The job goes on as it was.
+            ConfigError: a savepoint cannot have this name.
+        """
         self.request_stop(savepoint)
         return await self.wait()
 
@@ -235,9 +241,16 @@ class Job:
         return self._attempt.coordinator
 
     def request_stop(self, savepoint: str | None = None) -> None:
-        """Ask for what `stop` does and do not wait for it."""
-        if savepoint is not None:
-            self._coordinator()
+        """Ask for what `stop` does and do not wait for it. Errors as `stop`."""
+        if savepoint is not None and self._stop != (savepoint,):
+            from .checkpoint.names import check_savepoint_name
+
+            check_savepoint_name(savepoint)
+            if not self._coordinator().takes_last_savepoint:
+                raise CheckpointError(
+                    f"job {self.name!r} is ending already, so its last checkpoint cannot become savepoint {savepoint!r}: "
+                    "start it again from that checkpoint and stop it with the savepoint"
+                )
         if self._stop is None and not self.status.over:
             self._stop = (savepoint,)
             self._forward_stop()

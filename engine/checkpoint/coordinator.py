@@ -107,6 +107,12 @@ class CheckpointCoordinator:
         return self._over and self._draining is None
 
     @property
+    def takes_last_savepoint(self) -> bool:
+        """Whether the last checkpoint of the attempt can still become a savepoint: it is not under way."""
+        ends = self._draining is not None or (self._round is not None and self._round.final)
+        return not (ends or self._over or self._closed)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """The subtasks that the checkpoint under way waits for."""
         return () if self._round is None else self._tracker.missing(self._round.checkpoint_id)

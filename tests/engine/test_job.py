@@ -9,6 +9,7 @@ import pytest
 from tidegate.connectors import AtLeastOnce, SinkFencedError, memory
 from tidegate.engine import (
     CheckpointError,
+    ConfigError,
     FencedError,
     JobError,
     JobStatus,
@@ -198,6 +199,47 @@ async def test_a_checkpoint_asked_for_while_the_job_ends_is_an_error(tmp_path):
         async with asyncio.timeout(20):
             assert await job.wait() is JobStatus.FINISHED
     assert sink.told == "no checkpoint can be taken any more: the attempt has ended"
+
+
+class StopsLate(AsksLate):
+    """A sink that stops its job with a savepoint while the last checkpoint is being taken."""
+
+    async def prepare_commit(self, checkpoint_id: int) -> Any:
+        with pytest.raises(CheckpointError) as told:
+            await self.job.stop("late")
+        self.told = str(told.value)
+        return []
+
+    async def close(self) -> None: ...
+
+
+async def test_a_savepoint_asked_for_when_the_streams_have_ended_is_an_error(tmp_path):
+    """The last checkpoint is under way and is none; the job ends as it would have."""
+    sink = StopsLate()
+    async with start(_topology(ScriptedSource([1]), sink), _config(tmp_path)) as job:
+        sink.job = job
+        async with asyncio.timeout(20):
+            assert await job.wait() is JobStatus.FINISHED
+        with pytest.raises(CheckpointError, match="is finished: it can be checkpointed while it runs"):
+            await job.stop("later")
+    assert sink.told.startswith(
+        "job 'counting' is ending already, so its last checkpoint cannot become savepoint 'late'"
+    )
+
+
+async def test_a_job_that_is_being_stopped_takes_no_other_savepoint(tmp_path):
+    """Whoever asks for one that will not be is told; the same one may be asked for twice."""
+    source = ScriptedSource([1, Pause()])
+    async with start(_topology(source, memory.sink()), _config(tmp_path)) as job:
+        await _paused(job, source)
+        with pytest.raises(ConfigError, match="savepoint name '7' cannot be used"):
+            await job.stop("7")
+        job.request_stop("first")
+        job.request_stop("first")
+        with pytest.raises(CheckpointError, match=r"is ending already, .* savepoint 'second'"):
+            await job.stop("second")
+        assert await job.drain() is JobStatus.STOPPED
+    assert [path.name for path in (tmp_path / "counting" / "savepoints").iterdir()] == ["first"]
 
 
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])
