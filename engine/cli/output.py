@@ -46,6 +46,8 @@ class UsageError(ConfigError):
 
 
 _PACKAGE: Final = __name__.split(".", maxsplit=1)[0] + "."
+_LIBRARIES: Final = sys.stdlib_module_names | {"obstore", "rocksdict"}
+"""What we call ourselves: their frames alone do not make an error the user's."""
 _REFUSED: Final = (TopologyError, ConfigError, StateTypeError)
 
 
@@ -86,7 +88,7 @@ def user_traceback(error: BaseException) -> str:
     cause = error.__cause__
     while cause is not None and isinstance(cause, TidegateError):
         cause = cause.__cause__
-    if cause is None or not any(True for _ in _user_frames(cause.__traceback__)):
+    if cause is None or all(_module_of(frame) in _LIBRARIES for frame, _ in _user_frames(cause.__traceback__)):
         return ""
     return "".join(_formatted(cause, set()))
 
@@ -115,6 +117,10 @@ def _user_frames(found: TracebackType | None) -> Iterator[tuple[FrameType, int]]
         module = frame.f_globals.get("__name__")
         if isinstance(module, str) and module != "builtins" and not module.startswith(_PACKAGE):
             yield frame, line
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).split(".", maxsplit=1)[0]
 
 
 def _is_connector_error(error: BaseException) -> bool:

@@ -1,5 +1,9 @@
 """Errors as the user sees them, and exit codes."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from tidegate.connectors.source import SourceError
 from tidegate.engine.cli.output import ExitCode, UsageError, exit_code_of, report, user_traceback
@@ -10,8 +14,10 @@ from tidegate.engine.errors import (
     FencedError,
     JobError,
     OperatorError,
+    StateError,
     StateTypeError,
     StoreUnavailableError,
+    TidegateError,
     TopologyError,
 )
 
@@ -79,3 +85,28 @@ def test_a_defect_of_ours_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> 
         raise RuntimeError("unexpected")
     assert report(raised.value) is ExitCode.FAILED
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [CheckpointError, StateError])
+def test_what_the_disk_refuses_is_one_line(kind: type[TidegateError], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also when it was asked in a thread: frames of the standard library are not the user's."""
+    with ThreadPoolExecutor(1) as pool:
+        cause = pool.submit(Path("nowhere").read_bytes).exception()
+    error = kind("cannot restore into state: the disk is full")
+    error.__cause__ = cause
+    assert report(error) is not ExitCode.OK
+    assert capsys.readouterr().err == "tidegate: cannot restore into state: the disk is full\n"
+
+
+def test_where_a_library_raised_is_shown_behind_the_user_s_call(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it was given, the user's code gave it."""
+    try:
+        try:
+            json.loads("{")
+        except ValueError as error:
+            raise OperatorError("parse", error) from error
+    except OperatorError as error:
+        report(error)
+    shown = capsys.readouterr().err
+    assert 'json.loads("{")' in shown
+    assert "decoder.py" in shown
