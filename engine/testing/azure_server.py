@@ -18,11 +18,10 @@ import subprocess
 import tempfile
 from email.utils import formatdate
 from pathlib import Path
-from types import TracebackType
 
-from ...operators.time import Duration, duration_ms
+from ...operators.time import Duration
 from .ports import HOST, ensure_free, free_ports
-from .servers import ServerProcess, ServerUnavailableError, cache_folder, locked
+from .servers import LocalServer, ServerProcess, ServerUnavailableError, cache_folder, locked
 
 AZURITE_VERSION = "3.35.0"
 
@@ -30,10 +29,8 @@ _API_VERSION = "2021-08-06"
 _PROGRAM = Path("node_modules", ".bin", "azurite-blob")
 
 
-class LocalAzure:
-    """A store with one container on the loopback interface, its blobs in a temporary folder. A context manager.
-
-    It dies with the process that started it, however that ends. Entering and leaving block.
+class LocalAzure(LocalServer):
+    """A store with one container on the loopback interface. A context manager: see `LocalServer`; its blobs go with it.
 
     Args:
         container: its name.
@@ -41,13 +38,11 @@ class LocalAzure:
     """
 
     def __init__(self, container: str = "tidegate", *, start_timeout: Duration = "60s") -> None:
+        super().__init__("azure", start_timeout)
         self.container = container
         self.account = "tidegate"
         self._key = secrets.token_bytes(64)
         self._port: int | None = None
-        self._timeout_s = duration_ms(start_timeout) / 1000
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-azure-"))
-        self._process: ServerProcess | None = None
 
     def url(self, prefix: str = "", *, container: str | None = None) -> str:
         """The location of a prefix."""
@@ -62,29 +57,12 @@ class LocalAzure:
             "endpoint": f"http://{HOST}:{self._port}/{self.account}",
         }
 
-    def __enter__(self) -> LocalAzure:
-        try:
-            program = azurite_program()
-            (self._port,) = free_ports(1)
-            (self._folder / "account-key").write_text(self._encoded_key)
-            self._process = self._start(program)
-            self._process.wait_until(self._made_container, self._timeout_s, 0.1)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it and remove all blobs. Does nothing the second time."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _open(self) -> None:
+        program = azurite_program()
+        (self._port,) = free_ports(1)
+        (self._folder / "account-key").write_text(self._encoded_key)
+        self._process = self._start(program)
+        self._process.wait_until(self._made_container, self._timeout_s, 0.1)
 
     @property
     def _encoded_key(self) -> str:

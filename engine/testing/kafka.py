@@ -18,18 +18,15 @@ import argparse
 import base64
 import fcntl
 import secrets
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
-from ...operators.time import Duration, duration_ms
+from ...operators.time import Duration
 from .kafka_jars import KAFKA_VERSION, class_archive, java_command, kafka_jars
 from .kafka_properties import (
     BrokerAddresses,
@@ -38,7 +35,7 @@ from .kafka_properties import (
     broker_properties,
 )
 from .ports import HOST, ensure_free, free_ports
-from .servers import ServerProcess, ServerUnavailableError, log_tail
+from .servers import LocalServer, ServerProcess, ServerUnavailableError, log_tail
 
 _JAVA_OPTIONS = (
     "-Xms64m",
@@ -66,10 +63,10 @@ class _Broker:
         self.process: ServerProcess | None = None
 
 
-class LocalKafka:
-    """A cluster of brokers, each also a controller, with data in a temporary folder. A context manager.
+class LocalKafka(LocalServer):
+    """A cluster of brokers, each also a controller. A context manager: see `LocalServer`; their data goes with them.
 
-    Brokers listen on the loopback interface. They die with the process that started them, however that ends. Topics have
+    Brokers listen on the loopback interface. Topics have
     to be created. Where there are three brokers and more, the internal topics have three replicas, two of which must be in
     sync. `start`, `stop` and `kill` block: call them in a thread where an event loop has to go on.
 
@@ -110,15 +107,14 @@ class LocalKafka:
             raise ValueError(f'users authenticate with SASL: say protocol="SASL_PLAINTEXT" instead of "{protocol}"')
         if unknown := [number for number in advertised or {} if number not in range(brokers)]:
             raise ValueError(f"advertised names brokers {unknown}, there are 0 to {brokers - 1}")
+        super().__init__("kafka", start_timeout)
         self.version = version
         self._settings = dict(settings or {})
         self._protocol = protocol
         self._users = dict(users or {})
         self._super_users = super_users
         self._heap_mb = heap_mb
-        self._timeout_s = duration_ms(start_timeout) / 1000
         self._cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "_")
-        self._folder = Path(tempfile.gettempdir(), f"tidegate-kafka-{secrets.token_hex(6)}")
         self._java: list[str] = []
         self._classes = self._learned = self._folder / "classes"
         self._learner: ServerProcess | None = None
@@ -153,49 +149,36 @@ class LocalKafka:
         process = self._brokers[broker].process
         return process.pid if process else None
 
-    def __enter__(self) -> LocalKafka:
-        try:
-            java, jars = java_command(), kafka_jars(self.version)
-            self._classes = class_archive(self.version, java)
-            self._java = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", f"{jars}/*"]
-            if self._classes.exists():
-                self._java.append(f"-XX:SharedArchiveFile={self._classes}")
-            self._learned = self._classes.with_suffix(f".{secrets.token_hex(4)}")
-            self._folder.mkdir(mode=0o700)
-            self._format()
-            learning = () if self._classes.exists() else (f"-XX:ArchiveClassesAtExit={self._learned}",)
-            for broker in self._brokers:
-                self._launch(broker, () if broker.number else learning)
-            self._learner = self._brokers[0].process if learning else None
-            for broker in self._brokers:
-                self._wait_until_serving(broker, {other.number for other in self._brokers})
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def _open(self) -> None:
+        java, jars = java_command(), kafka_jars(self.version)
+        self._classes = class_archive(self.version, java)
+        self._java = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", f"{jars}/*"]
+        if self._classes.exists():
+            self._java.append(f"-XX:SharedArchiveFile={self._classes}")
+        self._learned = self._classes.with_suffix(f".{secrets.token_hex(4)}")
+        self._format()
+        learning = () if self._classes.exists() else (f"-XX:ArchiveClassesAtExit={self._learned}",)
+        for broker in self._brokers:
+            self._launch(broker, () if broker.number else learning)
+        self._learner = self._brokers[0].process if learning else None
+        for broker in self._brokers:
+            self._wait_until_serving(broker, {other.number for other in self._brokers})
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all brokers and remove their data. Does nothing the second time."""
+    def _end(self) -> None:
         for broker in self._brokers:
             # The first one of a version writes down which classes it loaded when it ends in order. Later ones start faster.
             learns = broker.process is not None and broker.process is self._learner
-            self._end(broker, in_order=learns)
+            self._end_broker(broker, in_order=learns)
         if self._learned.exists():
             self._learned.replace(self._classes)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self, broker: int) -> None:
         """End a broker at once, as a crash does. Its data and its port stay."""
-        self._end(self._brokers[broker], in_order=False)
+        self._end_broker(self._brokers[broker], in_order=False)
 
     def stop(self, broker: int) -> None:
         """End a broker in order: it hands its partitions over to the others first. Its data and its port stay."""
-        self._end(self._brokers[broker], in_order=True)
+        self._end_broker(self._brokers[broker], in_order=True)
 
     def start(self, broker: int) -> None:
         """Start a broker that was killed or stopped, with its data and on its port. Returns when it serves.
@@ -258,7 +241,7 @@ class LocalKafka:
         port = broker.addresses.internal_port
         broker.process.wait_until(lambda: _live_brokers(port) >= set(expected), self._timeout_s, 0.05)
 
-    def _end(self, broker: _Broker, *, in_order: bool) -> None:
+    def _end_broker(self, broker: _Broker, *, in_order: bool) -> None:
         process, broker.process = broker.process, None
         if process is None:
             return

@@ -20,11 +20,10 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
-from ...operators.time import Duration, duration_ms
+from ...operators.time import Duration
 from .ports import HOST, ensure_free, free_ports
-from .servers import ServerProcess, ServerUnavailableError, cache_folder, locked
+from .servers import LocalServer, ServerProcess, ServerUnavailableError, cache_folder, locked
 
 GATEWAY_VERSION = "v1.8.0"
 REGION = "us-east-1"
@@ -32,10 +31,8 @@ REGION = "us-east-1"
 _PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
 
 
-class LocalS3:
-    """An object store with one bucket on the loopback interface, its objects in a temporary folder. A context manager.
-
-    It dies with the process that started it, however that ends. Entering and leaving block.
+class LocalS3(LocalServer):
+    """An object store with one bucket on the loopback interface. A context manager: see `LocalServer`; its objects go with it.
 
     Args:
         bucket: its name.
@@ -44,14 +41,12 @@ class LocalS3:
     """
 
     def __init__(self, bucket: str = "tidegate", *, port: int | None = None, start_timeout: Duration = "30s") -> None:
+        super().__init__("s3", start_timeout)
         self.bucket = bucket
         self.access_key = "tidegate"
         self.secret_key = secrets.token_hex(16)
         self._port = port
-        self._timeout_s = duration_ms(start_timeout) / 1000
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-s3-"))
         self._log = self._folder / "gateway.log"
-        self._process: ServerProcess | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -102,34 +97,17 @@ class LocalS3:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
-    def __enter__(self) -> LocalS3:
-        try:
-            self._port = self._port or free_ports(1)[0]
-            (self._folder / "access-key").write_text(self.access_key)
-            (self._folder / "secret-key").write_text(self.secret_key)
-            self.objects.mkdir(parents=True)
-            (self._folder / "attributes").mkdir()
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it and remove all objects. Does nothing the second time."""
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _open(self) -> None:
+        self._port = self._port or free_ports(1)[0]
+        (self._folder / "access-key").write_text(self.access_key)
+        (self._folder / "secret-key").write_text(self.secret_key)
+        self.objects.mkdir(parents=True)
+        (self._folder / "attributes").mkdir()
+        self.start()
 
     def kill(self) -> None:
         """End it at once, as a crash does. Its objects and its port stay. Does nothing when it does not run."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        self._end()
 
     def start(self) -> None:
         """Start one that was killed, with its objects and on its port. Returns when it serves.

@@ -21,12 +21,11 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
-from ...operators.time import Duration, duration_ms
+from ...operators.time import Duration
 from .kafka_jars import java_command
 from .ports import HOST, ensure_free, free_ports
-from .servers import ServerProcess, ServerUnavailableError, cache_folder, locked
+from .servers import LocalServer, ServerProcess, ServerUnavailableError, cache_folder, locked
 
 REGISTRY_VERSION = "3.0.9"
 """The newest that runs on Java 17."""
@@ -42,11 +41,8 @@ _JAVA_OPTIONS = (
 )
 
 
-class LocalSchemaRegistry:
-    """A schema registry on the loopback interface. A context manager.
-
-    It dies with the process that started it, however that ends. `start` and leaving block: call them in a thread where an
-    event loop has to go on.
+class LocalSchemaRegistry(LocalServer):
+    """A schema registry on the loopback interface. A context manager: see `LocalServer`. What it kept in memory goes with it.
 
     Args:
         kafka: servers of the cluster in which it keeps its schemas; None keeps them in memory.
@@ -55,40 +51,21 @@ class LocalSchemaRegistry:
     """
 
     def __init__(self, kafka: str | None = None, *, port: int | None = None, start_timeout: Duration = "90s") -> None:
+        super().__init__("registry", start_timeout)
         self._kafka = kafka
         self._port = port
-        self._timeout_s = duration_ms(start_timeout) / 1000
-        self._folder = Path(tempfile.mkdtemp(prefix="tidegate-registry-"))
         self._log = self._folder / "registry.log"
-        self._process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
         """What clients are given."""
         return f"http://{HOST}:{self._port}{_PATH}"
 
-    def __enter__(self) -> LocalSchemaRegistry:
-        try:
-            java, archive = java_command(), registry_archive()
-            self._port = self._port or free_ports(1)[0]
-            self._process = self._start(java, archive)
-            self._process.wait_until(self._serves, self._timeout_s, 0.1)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it and forget what it kept in memory. Does nothing the second time."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _open(self) -> None:
+        java, archive = java_command(), registry_archive()
+        self._port = self._port or free_ports(1)[0]
+        self._process = self._start(java, archive)
+        self._process.wait_until(self._serves, self._timeout_s, 0.1)
 
     def _start(self, java: str, archive: Path) -> ServerProcess:
         assert self._port is not None

@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
+import shutil
 import subprocess
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from ...operators.time import Duration, duration_ms
 from ..clock import SystemClock
 
 # Kills the server when the process that holds the other end of its input has ended without a word.
@@ -125,6 +132,55 @@ class ServerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
         self.close()
+
+
+class LocalServer(ABC):
+    """A server of the testing kit with its files in a temporary folder. A context manager.
+
+    It dies with the process that started it, however that ends. Entering and leaving block.
+
+    Args:
+        kind: part of the folder's name.
+        start_timeout: how long it may take until it serves.
+    """
+
+    def __init__(self, kind: str, start_timeout: Duration) -> None:
+        self._timeout_s = duration_ms(start_timeout) / 1000
+        self._folder = Path(tempfile.gettempdir(), f"tidegate-{kind}-{secrets.token_hex(6)}")
+        self._process: ServerProcess | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder.mkdir(mode=0o700)
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it and remove its files. Does nothing the second time."""
+        self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Start it; the folder is there and empty.
+
+        Raises:
+            ServerUnavailableError: it cannot be had here, or does not come up.
+        """
+
+    def _end(self) -> None:
+        """End its process, if there is one."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
 
 def log_tail(log: Path) -> str:
