@@ -27,7 +27,7 @@ from tidegate.engine.errors import StateTypeError
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.testing.clock import ManualClock
 from tidegate.engine.testing.scripted import ScriptedSource
-from tidegate.operators import Operator, Watermarks, agg, windows
+from tidegate.operators import BroadcastState, Operator, Watermarks, agg, windows
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -106,6 +106,27 @@ class Behind(Operator[Reading, list[Any]]):
         return batch.with_values([[r.key, r.value, r.at <= watermark_ms] for r in batch.values])
 
 
+class Copies(Operator[Reading, list[Any]]):
+    """Gets every record in every subtask, and gives out how often each of them has had it: the first time."""
+
+    SEEN: Any = BroadcastState("seen", Any, int)
+
+    def states(self) -> Any:
+        return (self.SEEN,)
+
+    def open(self, context: Any) -> None:
+        self.seen = context.state(self.SEEN).entries
+        self.subtask = context.subtask
+
+    def process(self, batch: Any) -> Any:
+        return batch.with_values([[self.subtask, r.key, r.value, self._times(r)] for r in batch.values])
+
+    def _times(self, reading: Reading) -> int:
+        key = (reading.key, reading.value)
+        self.seen[key] = self.seen.get(key, 0) + 1
+        return self.seen[key]
+
+
 async def _asked(reading: Reading) -> list[Any]:
     return [reading.key, reading.value]
 
@@ -116,7 +137,7 @@ def _readings(split: int, count: int, late: bool = False) -> list[Reading]:
 
 
 COUNT = 30
-KINDS = ("shuffle", "hops", "union", "windows", "async", "late")
+KINDS = ("shuffle", "hops", "union", "windows", "async", "late", "broadcast")
 
 
 def _build(kind: str, sink: Any, count: int = COUNT) -> Topology:
@@ -139,6 +160,8 @@ def _build(kind: str, sink: Any, count: int = COUNT) -> Topology:
         stream = stream.union(source("others", 3))
     if kind == "async":
         out = stream.map_async(_asked, name="ask", input_type=Reading, capacity=3)
+    elif kind == "broadcast":
+        out = stream.broadcast().apply(Copies(), name="copies")
     elif kind == "windows":
         windowed = stream.key_by(lambda r: r.key, name="by-key").window(windows.tumbling("20ms"))
         out = windowed.aggregate(n=agg.count(), total=agg.sum("value"), name="window")
@@ -262,6 +285,18 @@ async def test_a_slow_sink_does_not_stop_checkpoints(kind, tmp_path, expected):
     assert stage.sink.writes < 10
     await stage.to_its_end()
     assert Counter(map(repr, stage.sink.visible)) == await expected(kind)
+
+
+@pytest.mark.slow
+async def test_copies_of_a_broadcast_map_may_be_at_different_records(tmp_path, expected):
+    """Each subtask goes on with its own, and with what was on its way to it alone."""
+    stage = Stage(tmp_path / "state", "broadcast", alignment_timeout="0ms")
+    await stage.dies_behind_a_slow_sink()
+    (manifest,) = stage.manifests
+    assert sum(found.records for found in manifest.in_flight["copies"].subtasks) > 0
+    await stage.to_its_end()
+    assert Counter(map(repr, stage.sink.visible)) == await expected("broadcast")
+    assert {told[-1] for told in stage.sink.visible} == {1}
 
 
 @pytest.mark.slow

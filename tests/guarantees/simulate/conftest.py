@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from tidegate.connectors import memory
 from tidegate.engine import Stream, Topology
-from tidegate.operators import MapState, Operator, ProcessFunction, Watermarks, agg, windows
+from tidegate.operators import BroadcastState, MapState, Operator, ProcessFunction, Watermarks, agg, windows
 
-KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async")
+KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async", "broadcast")
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -62,6 +62,28 @@ class Behind(Operator[Reading, tuple[str, int, int, bool]]):
     def process(self, batch: Any) -> Any:
         watermark_ms = self.context.watermark_ms
         return batch.with_values([(r.key, r.at, r.value, r.at <= watermark_ms) for r in batch.values])
+
+
+class Copies(Operator[Reading, tuple[str, int, int]]):
+    """Gets every record in every subtask, each of which gives out its share of them with how often it has had it: once."""
+
+    SEEN: Any = BroadcastState("seen", Any, int)
+
+    kind = "copies"
+
+    def states(self) -> Any:
+        return (self.SEEN,)
+
+    def open(self, context: Any) -> None:
+        self.context = context
+        self.seen = context.state(self.SEEN).entries
+
+    def process(self, batch: Any) -> Any:
+        for r in batch.values:
+            self.seen[r.key, r.value] = self.seen.get((r.key, r.value), 0) + 1
+        share = [i for i, r in enumerate(batch.values) if r.value % self.context.parallelism == self.context.subtask]
+        told = batch.take(share)
+        return told.with_values([(r.key, r.value, self.seen[r.key, r.value]) for r in told.values])
 
 
 async def _asked(reading: Reading) -> tuple[str, int]:
@@ -135,6 +157,8 @@ def _build(kind: str) -> Topology:
         out = _windowed(stream, windows.session("35ms")).map(_flat, name="flat")
     elif kind == "timers":
         out = stream.key_by(lambda r: r.key, name="by-key").process(Totals(), name="totals")
+    elif kind == "broadcast":
+        out = stream.broadcast().apply(Copies(), name="copies")
     else:
         out = stream.map_async(_asked, name="ask", capacity=5)
     out.sink("out", memory.sink())

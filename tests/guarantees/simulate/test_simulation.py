@@ -8,7 +8,7 @@ import pytest
 from tidegate.engine import RunConfig
 from tidegate.engine.testing.simulate import simulate
 
-KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async")
+KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async", "broadcast")
 
 
 @pytest.mark.slow
