@@ -22,7 +22,7 @@ ChooseKey = Callable[[Random, int], int]
 _STRIDE: Final = 7_368_787
 """A prime: keys that are close are far apart in the database."""
 _RECORDS_PER_KEY: Final = 4
-_ENTRY_BYTES: Final = 250
+_ENTRY_BYTES: Final = 150
 """About what a key and its accumulator take in memory."""
 
 

@@ -23,7 +23,7 @@ from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .lineup import Lineup
-from .sizing import SLOT_BYTES, EntrySize
+from .sizing import KEY_BYTES, EntrySize, container_bytes
 
 _SAMPLE = 8
 
@@ -194,8 +194,12 @@ class RocksKeyedTable:
     def memory_bytes(self) -> float:
         """Estimated size of what is in memory."""
         held = len(self.live) + len(self._frozen) + len(self._clean) + len(self._thawed)
-        noted = len(self._stored) + len(self._removed) + len(self._frozen_stored) + len(self._frozen_removed)
-        return held * self._size.mean + noted * SLOT_BYTES
+        removed = len(self._removed) + len(self._frozen_removed)
+        containers = (
+            self.live, self._frozen, self._clean, self._thawed,
+            self._stored, self._removed, self._frozen_stored, self._frozen_removed,
+        )  # fmt: skip
+        return held * self._size.mean + removed * KEY_BYTES + sum(map(container_bytes, containers))
 
     def sample(self) -> None:
         """Look at a few entries to see how large they have become."""
@@ -265,7 +269,7 @@ class RocksKeyedTable:
         self._portion, self._portion_removed = {}, []
         if not frozen:
             self._lineup.clear()
-            self._frozen_stored = set()
+            self._frozen, self._frozen_stored = {}, set()  # the table of an emptied dict would stay as large as it was
 
     def unfreeze(self) -> None:
         """The snapshot has failed: what was not written is changed still."""

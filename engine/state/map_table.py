@@ -21,9 +21,12 @@ from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .lineup import NestedLineup
-from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
+from .sizing import KEY_BYTES, SLOT_BYTES, TABLE_BYTES, EntrySize, container_bytes
 
 _SAMPLE = 8
+_SLOTS_IN_TABLE = 3
+"""So many entries of each map have their slots in `TABLE_BYTES`: fewer than there is room for, as maps differ in size."""
+_MAP_BYTES = TABLE_BYTES + KEY_BYTES
 _GONE = object()
 
 
@@ -186,10 +189,15 @@ class RocksMapTable:
         """Estimated size of what is in memory."""
         tables = len(self._changed) + len(self._clean) + len(self._frozen)
         noted = len(self._whole) + len(self._cleared) + len(self._frozen_cleared)
+        containers = (
+            self._changed, self._clean, self._frozen, self._thawed, self._whole, self._cleared, self._frozen_cleared
+        )  # fmt: skip
         return (
             (self._held + len(self._thawed)) * self._size.mean
-            + tables * (TABLE_BYTES + SLOT_BYTES)
-            + noted * SLOT_BYTES
+            + max(0, self._held - _SLOTS_IN_TABLE * tables) * SLOT_BYTES
+            + tables * _MAP_BYTES
+            + noted * KEY_BYTES
+            + sum(map(container_bytes, containers))
         )
 
     def sample(self) -> None:
@@ -332,7 +340,7 @@ class RocksMapTable:
                 break
             count = len(self._clean.pop(key))
             self._held -= count
-            excess_bytes -= count * self._size.mean + TABLE_BYTES + SLOT_BYTES
+            excess_bytes -= self._bytes_of(count)
             self._whole.discard(key)
             self._complete = False
         if excess_bytes > 0 and not (self._cleared or self._frozen_cleared):
@@ -342,8 +350,12 @@ class RocksMapTable:
         """How many keys have changed entries of about `n_bytes`."""
         if not self._changed:
             return 0
-        per_key = max(1.0, self._held / (len(self._changed) + len(self._clean))) * self._size.mean
-        return min(len(self._changed), int(n_bytes / (per_key + TABLE_BYTES + SLOT_BYTES)) + 1)
+        per_key = max(1.0, self._held / (len(self._changed) + len(self._clean)))
+        return min(len(self._changed), int(n_bytes / self._bytes_of(per_key)) + 1)
+
+    def _bytes_of(self, entries: float) -> float:
+        """Estimated size of the map of a key."""
+        return entries * self._size.mean + max(0.0, entries - _SLOTS_IN_TABLE) * SLOT_BYTES + _MAP_BYTES
 
     def forget_stored(self, raw: bytes) -> bool:
         """An entry in the database has expired: drop it from memory, unless it has changed since. Whether it may be

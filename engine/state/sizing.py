@@ -1,29 +1,43 @@
-"""How many bytes the native objects of a table take: estimated from samples, cheap enough to ask after every batch."""
+"""How many bytes the native objects of a table take: estimated from samples, cheap enough to ask after every batch.
+
+What containers take is asked of themselves, which costs the same however full they are. What they hold is estimated.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from enum import Enum
 from itertools import islice
 from sys import getsizeof
 from typing import Any
 
 import msgspec
 
-SLOT_BYTES = 104
+SLOT_BYTES = 48
 """What an entry costs in a dict besides its key and value, at a usual fill."""
-TABLE_BYTES = 232
-"""What a small dict costs in itself."""
+TABLE_BYTES = 240
+"""What a dict of up to five entries costs in itself, their slots included."""
+KEY_BYTES = 48
+"""What a short key takes that nothing else holds."""
 _SAMPLED_ITEMS = 16
 _FREE = frozenset({type(None), bool})
+_SHARED_INTS = range(-5, 257)
+_SMALL = 512
+_HEADER = 8
 
 
 def deep_bytes(value: Any) -> int:
-    """The size of an object with what it holds. Of a long container a few items stand for all."""
+    """The memory of an object with what it holds, as it is allocated. Of a long container a few items stand for all. What
+    the interpreter has once, such as small integers, costs nothing."""
     kind = type(value)
-    if kind in _FREE:
+    if kind in _FREE or isinstance(value, Enum):
         return 0
-    size = getsizeof(value)
+    if kind is int:
+        return 0 if value in _SHARED_INTS else _allocated(getsizeof(value))
+    if kind in (str, bytes):
+        return _allocated(getsizeof(value)) if len(value) > 1 else 0
+    size = _own_bytes(value)
     if kind is dict:
         return size + _of_many(list(value)) + _of_many(list(value.values()))
     if kind in (list, tuple, set, frozenset):
@@ -33,6 +47,29 @@ def deep_bytes(value: Any) -> int:
     if dataclasses.is_dataclass(value):
         return size + sum([deep_bytes(getattr(value, field.name)) for field in dataclasses.fields(value)])
     return size
+
+
+def container_bytes(container: Sized) -> int:
+    """What a dict or set takes for itself, without what it holds; 0 when it is empty."""
+    return getsizeof(container) if container else 0
+
+
+def _own_bytes(value: Any) -> int:
+    """What an object takes without what it holds."""
+    size = getsizeof(value)
+    empty = _EMPTY_BYTES.get(type(value))
+    if empty is None or size == empty:
+        return _allocated(size)
+    # Two allocations: the object, and the table of what it holds.
+    return _allocated(empty) + _allocated(size - empty)
+
+
+_EMPTY_BYTES: dict[type, int] = {list: getsizeof([]), dict: getsizeof({}), set: getsizeof(set())}
+
+
+def _allocated(size: int) -> int:
+    """What the allocator takes for so many bytes: multiples of sixteen, and a header where it asks the system for them."""
+    return -(-size // 16) * 16 if size <= _SMALL else -(-(size + _HEADER) // 16) * 16
 
 
 def _of_many(items: Any) -> int:
@@ -46,21 +83,20 @@ def _of_many(items: Any) -> int:
 
 
 class EntrySize:
-    """The mean size of a table's entries, in bytes.
+    """The mean size of the keys and values of a table's entries, in bytes.
 
     Samples taken between flushes move it gently. At a flush all changed values are encoded anyway, so that their mean
     encoded size is known exactly: that notices the one value among thousands that has grown out of all proportion.
     """
 
     def __init__(self) -> None:
-        self.mean = float(SLOT_BYTES + 100)
+        self.mean = 100.0
 
     def sample(self, entries: Iterable[tuple[Any, Any]]) -> None:
         """Move the mean towards that of a few entries."""
         sizes = [deep_bytes(key) + deep_bytes(value) for key, value in entries]
         if sizes:
-            seen = SLOT_BYTES + sum(sizes) / len(sizes)
-            self.mean += (seen - self.mean) / 2
+            self.mean += (sum(sizes) / len(sizes) - self.mean) / 2
 
     def measure(self, entries: Iterable[tuple[Any, Any]], encoded: list[bytes], weight: float = 1.0) -> None:
         """Set the mean from all changed entries with their encoded values, in the same order.
@@ -76,5 +112,5 @@ class EntrySize:
         values = sum([deep_bytes(value) for _, value in chosen]) / len(chosen)
         of_chosen = sum(map(len, encoded[::step])) / len(chosen)
         of_all = sum(map(len, encoded)) / len(encoded)
-        seen = SLOT_BYTES + keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))
+        seen = keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))
         self.mean += (seen - self.mean) * weight

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import chain, islice
+from sys import getsizeof
 from typing import Any
 from zlib import crc32
 
@@ -82,6 +83,8 @@ class RocksWindowTable:
         self._key_groups = key_groups
         self._size = EntrySize()
         self._held = 0
+        self._beyond_bytes = 0
+        """What the dicts of namespaces took beyond `TABLE_BYTES` each, when they were last counted."""
         self._asked = 0
         self._portions: list[tuple[int, dict[Any, Any]]] = []
         self._portion_dropped: dict[int, list[Any] | None] = {}
@@ -312,9 +315,17 @@ class RocksWindowTable:
         self._asked += 1
         if tables <= _COUNTED_EXACTLY * self._asked:
             self._asked = 0
-            self._held = sum([sum(map(len, held.values())) for held in (self.live, self._clean, self._frozen)])
+            self._held, self._beyond_bytes = 0, -tables * TABLE_BYTES
+            for held in (self.live, self._clean, self._frozen):
+                self._held += sum(map(len, held.values()))
+                self._beyond_bytes += sum(map(getsizeof, held.values()))
         voided = len(self._removed) + len(self._dropped) + len(self._frozen_removed) + len(self._frozen_dropped)
-        return (self._held + len(self._thawed)) * self._size.mean + tables * TABLE_BYTES + voided * SLOT_BYTES
+        return (
+            (self._held + len(self._thawed)) * self._size.mean
+            + (tables + voided) * TABLE_BYTES
+            + self._beyond_bytes
+            + len(self._thawed) * SLOT_BYTES
+        )
 
     def sample(self) -> None:
         """Look at a few entries to see how large they have become."""
@@ -443,8 +454,9 @@ class RocksWindowTable:
             if excess_bytes <= 0:
                 break
             entries = self._clean[namespace]
-            count = min(len(entries), int(excess_bytes / self._size.mean) + 1)
-            excess_bytes -= count * self._size.mean
+            per_entry = self._size.mean + SLOT_BYTES
+            count = min(len(entries), int(excess_bytes / per_entry) + 1)
+            excess_bytes -= count * per_entry
             if count:
                 self._partial.add(namespace)
             if count == len(entries):
@@ -456,7 +468,7 @@ class RocksWindowTable:
     def entries_for(self, n_bytes: float) -> int:
         """How many changed entries take about `n_bytes`."""
         held = sum(map(len, self.live.values()))
-        return min(held, int(n_bytes / self._size.mean) + 1) if self.live else 0
+        return min(held, int(n_bytes / (self._size.mean + SLOT_BYTES)) + 1) if self.live else 0
 
     def _oldest(self, limit: int) -> list[tuple[int, dict[Any, Any]]]:
         portions = []
