@@ -13,11 +13,11 @@ are stored in 64 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from math import nan, sqrt
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from .aggregate import Aggregate, list_type, optional_type, retyped
 from .collecting_parts import (
     buckets_part,
     counts_part,
@@ -29,7 +29,7 @@ from .collecting_parts import (
     top_part,
 )
 from .fields import reader
-from .parts import Part, count_part, edge_part, extreme_part, moments_part, reduce_part, sum_part, user_part
+from .parts import count_part, edge_part, extreme_part, moments_part, reduce_part, sum_part, user_part
 from .sketches import exact_quantile, hll_estimate, quantile_estimate
 from .sketches import most_common as _most_common
 
@@ -40,78 +40,6 @@ V = TypeVar("V")
 
 Field: TypeAlias = str | Callable[[In], V] | None
 """What to aggregate: a field's name, a callable, or None for the value itself."""
-
-Slots: TypeAlias = list[list[Any]]
-
-
-@dataclass(frozen=True, repr=False)
-class Aggregate(Generic[In, Out]):
-    """One aggregate of a group of records.
-
-    `init`, `add`, `merge` and `result` say what it computes. The operators run generated code that does the
-    same.
-
-    Attributes:
-        kind: its name: `mean`.
-        field: what it aggregates.
-        parts: what it keeps; two aggregates of an operator that need the same part share it.
-        finish: the result from the slots of all parts.
-        finish_code: the same as source; `$0`, `$1`… are the slots.
-        type: the type of its result.
-        functions: what `finish_code` calls, besides builtins.
-        typed: makes the same aggregate for values of a known type; None where the type makes no difference or
-            was declared.
-        mergeable: whether parts of a group can be put together, which sliding and session windows need.
-        condition: which records it takes in; None: all.
-    """
-
-    kind: str
-    field: Any
-    parts: tuple[Part, ...]
-    finish: Callable[..., Out]
-    finish_code: str
-    type: Any
-    functions: Mapping[str, Any] = field(default_factory=dict)
-    typed: Callable[[Any], Aggregate[In, Out]] | None = None
-    mergeable: bool = True
-    condition: Callable[[In], object] | None = None
-
-    def where(self, condition: Callable[[In], object]) -> Aggregate[In, Out]:
-        """The same aggregate of the records for which a condition holds. Give the same function, not an equal one, to
-        several aggregates, and it is asked once.
-
-        >>> count().where(lambda price: price > 100)
-        count().where(<lambda>)
-        """
-        asked = condition if self.condition is None else _both(self.condition, condition)
-        typed = self.typed
-        if typed is None:
-            return replace(self, condition=asked)
-        return replace(self, condition=asked, typed=lambda known: typed(known).where(asked))
-
-    def __repr__(self) -> str:
-        field_name = getattr(self.field, "__name__", repr(self.field)) if self.field is not None else ""
-        asked = "" if self.condition is None else f".where({getattr(self.condition, '__name__', '…')})"
-        return f"{self.kind}({field_name}){asked}"
-
-    def init(self) -> Slots:
-        """An accumulator that has taken in nothing: for each part its slots."""
-        return [part.empty() for part in self.parts]
-
-    def add(self, slots: Slots, value: Any, timestamp_ms: int = 0) -> None:
-        """Take in what the field says of a record for which the condition holds."""
-        for part, own in zip(self.parts, slots, strict=True):
-            if value is not None or part.every_record:
-                part.add(own, value, timestamp_ms)
-
-    def merge(self, slots: Slots, other: Slots) -> None:
-        """Take in what another accumulator has taken in; that one may not be used afterwards."""
-        for part, own, others in zip(self.parts, slots, other, strict=True):
-            part.merge(own, others)
-
-    def result(self, slots: Slots) -> Out:
-        """The aggregate of all that was taken in."""
-        return self.finish(*[slot for own in slots for slot in own])
 
 
 def count() -> Aggregate[Any, int]:
@@ -133,8 +61,8 @@ def min(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
         (extreme_part(type, greatest=False),),
         _itself,
         "$0",
-        _optional(type),
-        typed=_retyped(type, lambda known: min(f, type=known)),
+        optional_type(type),
+        typed=retyped(type, lambda known: min(f, type=known)),
     )
 
 
@@ -146,8 +74,8 @@ def max(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]:
         (extreme_part(type, greatest=True),),
         _itself,
         "$0",
-        _optional(type),
-        typed=_retyped(type, lambda known: max(f, type=known)),
+        optional_type(type),
+        typed=retyped(type, lambda known: max(f, type=known)),
     )
 
 
@@ -197,8 +125,8 @@ def first(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None
         (edge_part(type, newest=False),),
         _second,
         "$1",
-        _optional(type),
-        typed=_retyped(type, lambda known: first(f, type=known)),
+        optional_type(type),
+        typed=retyped(type, lambda known: first(f, type=known)),
     )
 
 
@@ -211,8 +139,8 @@ def last(f: Field[In, V] = None, *, type: Any = None) -> Aggregate[In, V | None]
         (edge_part(type, newest=True),),
         _second,
         "$1",
-        _optional(type),
-        typed=_retyped(type, lambda known: last(f, type=known)),
+        optional_type(type),
+        typed=retyped(type, lambda known: last(f, type=known)),
     )
 
 
@@ -227,8 +155,8 @@ def collect(f: Field[In, V] = None, limit: int | None = None, *, type: Any = Non
         (list_part(type, limit),),
         lambda values: values.copy(),
         "$0.copy()",
-        _list_of(type),
-        typed=_retyped(type, lambda known: collect(f, limit, type=known)),
+        list_type(type),
+        typed=retyped(type, lambda known: collect(f, limit, type=known)),
     )
 
 
@@ -241,7 +169,7 @@ def count_distinct(f: Field[In, Any] = None, *, type: Any = None) -> Aggregate[I
         len,
         "len($0)",
         int,
-        typed=_retyped(type, lambda known: count_distinct(f, type=known)),
+        typed=retyped(type, lambda known: count_distinct(f, type=known)),
     )
 
 
@@ -311,8 +239,8 @@ def top_k(f: Field[In, V], k: int, *, type: Any = None) -> Aggregate[In, list[V]
         (top_part(type, k),),
         lambda ascending: ascending[::-1],
         "$0[::-1]",
-        _list_of(type),
-        typed=_retyped(type, lambda known: top_k(f, k, type=known)),
+        list_type(type),
+        typed=retyped(type, lambda known: top_k(f, k, type=known)),
     )
 
 
@@ -332,8 +260,8 @@ def top_n(n: int, by: Field[In, Any], *, smallest: bool = False, type: Any = Non
         (ranked_part(reader(by), n, type, smallest=smallest),),
         lambda best: best.copy(),
         "$0.copy()",
-        _list_of(type),
-        typed=_retyped(type, lambda known: top_n(n, by, smallest=smallest, type=known)),
+        list_type(type),
+        typed=retyped(type, lambda known: top_n(n, by, smallest=smallest, type=known)),
     )
 
 
@@ -352,8 +280,8 @@ def sample(f: Field[In, V], n: int, *, type: Any = None) -> Aggregate[In, list[V
         (sampled_part(type, n),),
         lambda entries: [value for _, value in entries],
         "[value for _, value in $0]",
-        _list_of(type),
-        typed=_retyped(type, lambda known: sample(f, n, type=known)),
+        list_type(type),
+        typed=retyped(type, lambda known: sample(f, n, type=known)),
     )
 
 
@@ -376,7 +304,7 @@ def most_common(f: Field[In, V], k: int, *, type: Any = None) -> Aggregate[In, l
         f"most_common_{k}($0)",
         list[tuple[Any if type is None else type, int]],  # type: ignore[misc]  # the type is a value here
         functions={f"most_common_{k}": finish},
-        typed=_retyped(type, lambda known: most_common(f, k, type=known)),
+        typed=retyped(type, lambda known: most_common(f, k, type=known)),
     )
 
 
@@ -423,8 +351,8 @@ def reducing(function: Callable[[In, In], In], *, type: Any = None) -> Aggregate
         (reduce_part(function, type),),
         _itself,
         "$0",
-        _optional(type),
-        typed=_retyped(type, lambda known: reducing(function, type=known)),
+        optional_type(type),
+        typed=retyped(type, lambda known: reducing(function, type=known)),
     )
 
 
@@ -456,29 +384,12 @@ def folding(
     )
 
 
-def _both(one: Callable[[Any], object], other: Callable[[Any], object]) -> Callable[[Any], object]:
-    return lambda record: one(record) and other(record)
-
-
 def _itself(slot: Any) -> Any:
     return slot
 
 
 def _second(_first: Any, second: Any) -> Any:
     return second
-
-
-def _retyped(declared: Any, make: Callable[[Any], Aggregate[In, Out]]) -> Callable[[Any], Aggregate[In, Out]] | None:
-    """What the user declared goes before what is known otherwise."""
-    return make if declared is None else None
-
-
-def _optional(type_: Any) -> Any:
-    return Any if type_ is None else type_ | None
-
-
-def _list_of(type_: Any) -> Any:
-    return list[Any] if type_ is None else list[type_]
 
 
 def _check_quantile(q: float) -> None:

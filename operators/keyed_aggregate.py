@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import Any
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .changes import Change
 from .codegen import Code, Variants

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .parts import Part
 
 _PLAIN = frozenset({int, float, str, bool, bytes})

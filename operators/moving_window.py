@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .codegen import Code, Variants
 from .layout import Layout, typed_by_record, value_type
 from .operator import OperatorContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .moving_window import MovingWindow
 from .operator import Operator, OperatorContext

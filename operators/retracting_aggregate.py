@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .changes import Change, differences
 from .layout import Layout

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .collecting_parts import count_value
 from .exact_sum import ExactSum
 from .fields import reader

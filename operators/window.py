@@ -8,7 +8,7 @@ from itertools import takewhile
 from operator import length_hint
 from typing import Any
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .operator import OperatorContext
 from .pane_merge import Entries, PaneMerge

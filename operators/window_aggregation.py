@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .codegen import Code, Variants
 from .layout import Layout
 from .operator import Operator, OperatorContext

@@ -7,7 +7,7 @@ from math import gcd
 from operator import length_hint
 from typing import Any
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .operator import OperatorContext
 from .state import KeyedTable, KeyedTableState, MapTable, MapTableState, StateDescriptor

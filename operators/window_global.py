@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import length_hint
 from typing import Any
 
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .batch import Batch
 from .operator import OperatorContext
 from .state import KeyedTable, KeyedTableState, StateDescriptor

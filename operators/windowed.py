@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from . import agg
-from .agg import Aggregate
+from .aggregate import Aggregate
 from .errors import OnError
 from .joined import How
 from .session_join import SessionJoin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, overload
 
-from ...operators.agg import Aggregate
+from ...operators.aggregate import Aggregate
 from ...operators.changes import Change, row_type_of
 from ...operators.debounce import debounce_operator
 from ...operators.dedupe import TimeDomain, dedupe_operator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...operators.agg import Aggregate
+from ...operators.aggregate import Aggregate
 from ...operators.over import OverRows, OverTime
 from ...operators.results import OverResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...operators.agg import Aggregate
+from ...operators.aggregate import Aggregate
 from ...operators.results import WindowResult
 from ...operators.time import Duration
 from ...operators.windowed import (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.operators import agg
-from tidegate.operators.agg import Aggregate
+from tidegate.operators.aggregate import Aggregate
 from tidegate.operators.codegen import Code
 from tidegate.operators.layout import Layout
 from tidegate.operators.sketches import exact_quantile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.operators import agg
-from tidegate.operators.agg import Aggregate
+from tidegate.operators.aggregate import Aggregate
 
 from ..events import Bid
 
