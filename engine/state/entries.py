@@ -18,10 +18,10 @@ from .backend import StoreSnapshot
 from .database import Column, Database, Memory
 from .key_groups import key_group
 from .local_items import FILE as LOCAL_FILE
+from .namespaces import namespace_of, raw_namespace
 from .portable import BACKEND as PORTABLE
 from .portable import PortableFiles
 from .rocksdb_restore import column_name
-from .window_table import namespace_of, raw_namespace
 
 RawEntry: TypeAlias = tuple[bytes, int | bytes | None, bytes]
 """The encoded key; of a window state the namespace, of a map state the encoded map key, else None; the stored value."""

@@ -14,7 +14,7 @@ from .backend import StoreSnapshot, StoreSpec
 from .codec import Conversion
 from .database import Column, Database, Memory, explained
 from .local_items import FILE as LOCAL_FILE
-from .window_table import namespace_of
+from .namespaces import namespace_of
 
 NAMESPACES_FILE = "namespaces.msgpack"
 """The file of a snapshot that holds the namespaces of each window table: state name → all of them, and those that may

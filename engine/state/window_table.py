@@ -1,8 +1,5 @@
 """(namespace, key) → value in RocksDB behind a write-back cache of native objects.
 
-Keys in the database: key group (u16) · namespace (i64, sign flipped) · encoded key, all big endian, so that a window
-is one range per key group.
-
 Entries in memory are in `live`, touched since the last barrier and taken to be changed; in `frozen`, changed before that
 barrier and not yet written for its snapshot; or in `clean`, as the database has them. A frozen entry is never given out:
 whoever asks for it gets it after it has been encoded as it was at the barrier.
@@ -14,35 +11,22 @@ that was never written has nothing to delete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from heapq import heappop, heappush
+from collections.abc import Iterable
 from itertools import chain, islice
 from sys import getsizeof
 from typing import Any
-from zlib import crc32
 
 from ..errors import StateError
 from .database import Column
 from .layout import StateLayout
 from .lineup import NestedLineup
+from .namespaces import NamespaceOrder
 from .sizing import SLOT_BYTES, TABLE_BYTES, EntrySize
+from .window_column import WindowColumn
+from .window_deletions import WindowDeletions
 
 _SAMPLE = 8
-_SIGN = 1 << 63
-_HEADER = 10
 _COUNTED_EXACTLY = 256
-_READ_AHEAD = 16
-_AFTER_ALL = b"\xff" * 9
-
-
-def raw_namespace(namespace: int) -> bytes:
-    """A namespace as bytes that sort like the integers."""
-    return (namespace + _SIGN).to_bytes(8, "big")
-
-
-def namespace_of(raw: bytes) -> int:
-    """The namespace of a key in the database."""
-    return int.from_bytes(raw[2:_HEADER], "big") - _SIGN
 
 
 class RocksWindowTable:
@@ -63,23 +47,20 @@ class RocksWindowTable:
         self._stored: set[int] = set()  # namespaces that have entries in the database
         self._partial: set[int] = set()
         self._doubtful: set[int] = set()  # stored, but an entry was removed: there may be none left
-        self._removed: dict[int, set[Any]] = {}  # keys to delete from the database
-        self._dropped: dict[int, list[Any] | None] = {}  # namespaces to delete: their keys, or None for all
+        self._void = WindowDeletions()
         self.failure: StateError | None = None
         self._frozen: dict[int, dict[Any, Any]] = {}
-        self._frozen_removed: dict[int, set[Any]] = {}
-        self._frozen_dropped: dict[int, list[Any] | None] = {}
+        self._frozen_void = WindowDeletions()
         self._at_barrier: tuple[set[int], set[int]] = (set(), set())  # the stored and doubtful ones of the snapshot
         self._lineup = NestedLineup[int, Any]()
         self._measured = 0
         self._thawed: list[
             tuple[bytes, bytes | None, bytes | None]
         ] = []  # key, value; or without value the end of a range
-        self._known: set[int] = set()  # all namespaces in `_order`, which has those that are gone as well
-        self._order: list[int] = []
+        self._order = NamespaceOrder()
         self._keys = layout.keys
         self._decode = layout.values.decode
-        self._prefixes = [group.to_bytes(2, "big") for group in range(max_parallelism)]
+        self._rows = WindowColumn(layout, column, key_groups, max_parallelism)
         self._key_groups = key_groups
         self._size = EntrySize()
         self._held = 0
@@ -87,16 +68,13 @@ class RocksWindowTable:
         """What the dicts of namespaces took beyond `TABLE_BYTES` each, when they were last counted."""
         self._asked = 0
         self._portions: list[tuple[int, dict[Any, Any]]] = []
-        self._portion_dropped: dict[int, list[Any] | None] = {}
-        self._portion_removed: dict[int, set[Any]] = {}
+        self._portion_void = WindowDeletions()
 
     def open(self, namespace: int) -> dict[Any, Any]:
         entries = self.live.get(namespace)
         if entries is None:
             entries = self.live[namespace] = {}
-            if namespace not in self._known:
-                self._known.add(namespace)
-                heappush(self._order, namespace)
+            self._order.add(namespace)
         return entries
 
     def load(self, namespace: int, key: Any) -> Any:
@@ -144,30 +122,14 @@ class RocksWindowTable:
         if key in self._frozen.get(namespace, ()):
             self._thaw(namespace, key)
         if namespace in self._stored or self._frozen.get(namespace):
-            self._removed.setdefault(namespace, set()).add(key)
+            self._void.remove(namespace, key)
             self._doubtful.add(namespace)
 
     def namespaces(self) -> list[int]:
-        return sorted([namespace for namespace in list(self._known) if self._holds(namespace)])
+        return sorted([namespace for namespace in self._order if self._holds(namespace)])
 
     def first(self) -> int | None:
-        found = None
-        opened: list[int] = []
-        order = self._order
-        while order:
-            namespace = order[0]
-            if namespace in self._known:
-                if self._holds(namespace):
-                    found = namespace
-                    break
-                if namespace in self.live:
-                    opened.append(namespace)
-                else:
-                    self._known.discard(namespace)
-            heappop(order)
-        for namespace in opened:
-            heappush(order, namespace)
-        return found
+        return self._order.first(self._holds, self.live.__contains__)
 
     def read(self, namespace: int) -> dict[Any, Any]:
         if namespace in self._partial:
@@ -190,12 +152,12 @@ class RocksWindowTable:
     def _forget(self, namespace: int) -> None:
         live = self.live.pop(namespace, {})
         clean = self._clean.pop(namespace, {})
-        removed = self._removed.pop(namespace, set())
+        removed = self._void.removed.pop(namespace, set())
         if namespace in self._stored:
             # Deleting key by key is cheaper while a namespace has few keys for its ranges, one per key group.
             few = len(live) + len(clean) + len(removed) <= 4 * len(self._key_groups)
-            self._dropped[namespace] = [*live, *clean, *removed] if few and namespace not in self._partial else None
-        for known_as in (self._stored, self._partial, self._doubtful, self._known):
+            self._void.drop(namespace, [*live, *clean, *removed] if few and namespace not in self._partial else None)
+        for known_as in (self._stored, self._partial, self._doubtful, self._order):
             known_as.discard(namespace)
 
     def _holds(self, namespace: int) -> bool:
@@ -208,7 +170,7 @@ class RocksWindowTable:
             if namespace in self._partial:
                 self._bring(namespace)
             if not self._clean.get(namespace):
-                self._dropped[namespace] = list(self._removed.pop(namespace, ()))
+                self._void.drop(namespace, list(self._void.removed.pop(namespace, ())))
                 self._stored.discard(namespace)
                 self._doubtful.discard(namespace)
                 return False
@@ -216,35 +178,19 @@ class RocksWindowTable:
         return True
 
     def _fetch(self, namespace: int, key: Any) -> Any:
-        if key in self._removed.get(namespace, ()) or key in self._frozen_removed.get(namespace, ()):
+        if self._void.has_removed(namespace, key) or self._frozen_void.has_removed(namespace, key):
             return None
-        encoded = self._keys.encode(key)
-        prefix = self._prefixes[crc32(encoded) % len(self._prefixes)]
-        data = self.column.get(prefix + raw_namespace(namespace) + encoded)
-        return None if data is None else self._decode(data)
+        return self._rows.get(namespace, key)
 
     def _bring(self, namespace: int) -> None:
         """Make a partial namespace whole in memory, and with it a few that follow, for the price of the same seeks."""
-        found: list[tuple[int, bytes, bytes]] = []
-        horizon: int | None = None
-        start = raw_namespace(namespace)
-        for group in self._key_groups:
-            prefix = self._prefixes[group]
-            ahead = 0
-            for raw, data in self.column.scan(prefix + start, prefix + _AFTER_ALL):
-                at = namespace_of(raw)
-                if at != namespace:
-                    ahead += 1
-                    if ahead > _READ_AHEAD or (horizon is not None and at >= horizon):
-                        horizon = at if horizon is None else min(horizon, at)
-                        break
-                found.append((at, raw, data))
+        found, horizon = self._rows.read_from(namespace)
         whole = {namespace}
         for at, raw, data in found:
             if at in self._partial and (horizon is None or at < horizon):
                 whole.add(at)
-                key = self._keys.decode(raw[_HEADER:])
-                known = (self._removed, self._frozen_removed, self.live, self._frozen)
+                key = self._keys.decode(raw)
+                known = (self._void.removed, self._frozen_void.removed, self.live, self._frozen)
                 if not any(key in found_in.get(at, ()) for found_in in known):
                     self._clean.setdefault(at, {}).setdefault(key, self._decode(data))
         self._partial -= whole
@@ -271,16 +217,15 @@ class RocksWindowTable:
         self._stored.add(namespace)
         self._at_barrier[0].add(namespace)
         try:
-            raw_keys = self._raw_keys(namespace, entries)
+            raw_keys = self._rows.raw_keys(namespace, entries)
             values = self.layout.values.encode_many(entries.values())
         except StateError as error:
             self.failure = self.failure or error
             return False
         # A deletion of the time before the barrier must not come after what followed it.
-        for raw, stop in self._deletes(self._frozen_dropped, self._frozen_removed, namespace):
+        for raw, stop in self._rows.deletes(self._frozen_void, namespace):
             self._thawed.append((raw, None, stop))
-        self._frozen_dropped.pop(namespace, None)
-        self._frozen_removed.pop(namespace, None)
+        self._frozen_void.forget(namespace)
         self._thawed += [(raw, data, None) for raw, data in zip(raw_keys, values, strict=True)]
         return True
 
@@ -297,8 +242,7 @@ class RocksWindowTable:
         self._stored = set(namespaces)
         self._doubtful = set(doubtful)
         self._partial = set(self._stored)
-        self._known = set(self._stored)
-        self._order = sorted(self._stored)
+        self._order.reset(self._stored)
 
     def take_at_barrier(self) -> tuple[set[int], set[int]]:
         """The namespaces that a snapshot holds, and those of them that may be empty. Once everything frozen is written."""
@@ -319,7 +263,7 @@ class RocksWindowTable:
             for held in (self.live, self._clean, self._frozen):
                 self._held += sum(map(len, held.values()))
                 self._beyond_bytes += sum(map(getsizeof, held.values()))
-        voided = len(self._removed) + len(self._dropped) + len(self._frozen_removed) + len(self._frozen_dropped)
+        voided = len(self._void) + len(self._frozen_void)
         return (
             (self._held + len(self._thawed)) * self._size.mean
             + (tables + voided) * TABLE_BYTES
@@ -335,15 +279,14 @@ class RocksWindowTable:
     def freeze(self, now_ms: int) -> None:
         """A barrier: what has changed is to be written as it is now. Costs next to nothing, however much that is."""
         self._frozen, self.live = self.live, {}
-        self._frozen_removed, self._removed = self._removed, {}
-        self._frozen_dropped, self._dropped = self._dropped, {}
+        self._frozen_void, self._void = self._void, WindowDeletions()
         self._at_barrier = set(self._stored), self._doubtful & self._stored
         self._measured = 0
 
     @property
     def frozen(self) -> int:
         """How much is still to be written of what was frozen: 0 when nothing is."""
-        return len(self._frozen) + len(self._frozen_removed) + len(self._frozen_dropped) + len(self._thawed)
+        return len(self._frozen) + len(self._frozen_void) + len(self._thawed)
 
     @property
     def thawed(self) -> int:
@@ -367,19 +310,10 @@ class RocksWindowTable:
 
     def add_frozen(self, batch: Any, limit: int) -> int:
         """Put about `limit` of what was frozen into a write batch, deletions first. Returns how many."""
-        self._portion_dropped, self._portion_removed = {}, {}
-        count = 0
-        while self._frozen_dropped and count < limit:
-            namespace, keys = self._frozen_dropped.popitem()
-            self._portion_dropped[namespace] = keys
-            count += len(self._key_groups) if keys is None else len(keys) or 1
-        while self._frozen_removed and count < limit:
-            namespace, removed = self._frozen_removed.popitem()
-            self._portion_removed[namespace] = removed
-            count += len(removed) or 1
-        self._add_deletes(batch, self._portion_dropped, self._portion_removed)
+        self._portion_void, count = self._frozen_void.portion(limit, len(self._key_groups))
+        self._rows.add_deletes(batch, self._portion_void)
         self._portions = self._lineup.take(self._frozen, limit - count)
-        values = self._add_puts(batch)
+        values = self._rows.add_puts(batch, self._portions)
         if values:
             self._measured += len(values)
             self._measure(values, len(values) / self._measured)
@@ -404,7 +338,7 @@ class RocksWindowTable:
                     entries = clean
                 self._clean[namespace] = entries
         self._portions = []
-        self._portion_dropped, self._portion_removed = {}, {}
+        self._portion_void = WindowDeletions()
         if not self._frozen:
             self._lineup.clear()
 
@@ -413,25 +347,20 @@ class RocksWindowTable:
         for namespace, entries in self._frozen.items():
             if entries:
                 self._change_again(namespace, entries)
-        for dropped in (self._frozen_dropped, self._portion_dropped):
-            for namespace, keys in dropped.items():
-                before = self._dropped.get(namespace, [])
-                self._dropped[namespace] = None if keys is None or before is None else [*before, *keys]
-        for removed in (self._frozen_removed, self._portion_removed):
-            for namespace, voided in removed.items():
-                self._removed.setdefault(namespace, set()).update(voided)
-        self._frozen, self._frozen_dropped, self._frozen_removed = {}, {}, {}
+        for earlier in (self._frozen_void, self._portion_void):
+            self._void.take_back(earlier)
+        self._frozen, self._frozen_void = {}, WindowDeletions()
         self._portions = []
-        self._portion_dropped, self._portion_removed = {}, {}
+        self._portion_void = WindowDeletions()
         self._lineup.clear()
         self.failure = None
 
     def add_writes(self, batch: Any, now_ms: int, limit: int) -> None:
         """Put `limit` changed entries of the least recent namespaces and all removals into a write batch. Nothing is
         frozen."""
-        self._add_deletes(batch, self._dropped, self._removed)
+        self._rows.add_deletes(batch, self._void)
         self._portions = self._oldest(limit)
-        self._measure(self._add_puts(batch))
+        self._measure(self._rows.add_puts(batch, self._portions))
 
     def wrote_oldest(self) -> None:
         """That batch is in the database: drop its entries from memory."""
@@ -445,8 +374,7 @@ class RocksWindowTable:
             else:
                 del self.live[namespace]
         self._portions = []
-        self._removed = {}
-        self._dropped = {}
+        self._void = WindowDeletions()
 
     def drop_unchanged(self, excess_bytes: float) -> None:
         """Drop unchanged entries, the least recent namespaces first, until `excess_bytes` are gone or none is left."""
@@ -480,55 +408,6 @@ class RocksWindowTable:
             limit -= len(portion)
         return portions
 
-    def _add_puts(self, batch: Any) -> list[bytes]:
-        """Put the portions into a write batch; their encoded values."""
-        handle, put, prefixes = self.column.handle, batch.put, self._prefixes
-        count = len(prefixes)
-        entries_of = [entries for _, entries in self._portions]
-        # All namespaces at once: there may be many with one entry each.
-        keys = self._keys.encode_many(list(chain.from_iterable(entries_of)))
-        values = self.layout.values.encode_many(chain.from_iterable([entries.values() for entries in entries_of]))
-        start = 0
-        for namespace, entries in self._portions:
-            middle = raw_namespace(namespace)
-            stop = start + len(entries)
-            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
-                put(prefixes[crc32(key) % count] + middle + key, value, handle)
-            start = stop
-        return values
-
     def _measure(self, values: list[bytes], weight: float = 1.0) -> None:
         entries = chain.from_iterable([entries.items() for _, entries in self._portions])
         self._size.measure(entries, values, weight)
-
-    def _add_deletes(
-        self, batch: Any, dropped: Mapping[int, list[Any] | None], removed: Mapping[int, set[Any]]
-    ) -> None:
-        handle = self.column.handle
-        for namespace in dict.fromkeys(chain(dropped, removed)):
-            for raw, stop in self._deletes(dropped, removed, namespace):
-                if stop is None:
-                    batch.delete(raw, handle)
-                else:
-                    batch.delete_range(raw, stop, handle)
-
-    def _deletes(
-        self, dropped: Mapping[int, list[Any] | None], removed: Mapping[int, set[Any]], namespace: int
-    ) -> Iterator[tuple[bytes, bytes | None]]:
-        """What is to be deleted of a namespace: keys, or ranges with their ends."""
-        keys = dropped.get(namespace, ())
-        if keys is None:
-            start, stop = raw_namespace(namespace), raw_namespace(namespace + 1)
-            for group in self._key_groups:
-                yield self._prefixes[group] + start, self._prefixes[group] + stop
-        else:
-            for raw in self._raw_keys(namespace, keys):
-                yield raw, None
-        for raw in self._raw_keys(namespace, removed.get(namespace, ())):
-            yield raw, None
-
-    def _raw_keys(self, namespace: int, keys: Any) -> list[bytes]:
-        middle = raw_namespace(namespace)
-        prefixes = self._prefixes
-        count = len(prefixes)
-        return [prefixes[crc32(key) % count] + middle + key for key in self._keys.encode_many(keys)]

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tidegate.engine.state import RocksDBBackend
-from tidegate.engine.state.window_table import RocksWindowTable, namespace_of, raw_namespace
+from tidegate.engine.state.namespaces import namespace_of
+from tidegate.engine.state.window_table import RocksWindowTable
 from tidegate.engine.testing.state_cases import WINDOWS
 from tidegate.engine.testing.state_cluster import StateCluster, finished
-from tidegate.operators.time import MAX_WATERMARK, MIN_WATERMARK
 
 BACKEND = RocksDBBackend(block_cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
 
@@ -28,14 +26,6 @@ def _table(cluster: StateCluster) -> RocksWindowTable:
     table = cluster.bind(WINDOWS, 0)
     assert isinstance(table, RocksWindowTable)
     return table
-
-
-@given(st.lists(st.integers(MIN_WATERMARK, MAX_WATERMARK), min_size=2))
-def test_namespaces_sort_as_bytes_like_integers(namespaces: list[int]) -> None:
-    """Negative ones too, up to the final watermark."""
-    encoded = [raw_namespace(namespace) for namespace in namespaces]
-    assert sorted(encoded) == [raw_namespace(namespace) for namespace in sorted(namespaces)]
-    assert [namespace_of(b"kg" + raw) for raw in encoded] == namespaces
 
 
 def test_a_window_that_opens_and_closes_between_flushes_never_reaches_the_database(cluster: StateCluster) -> None:
