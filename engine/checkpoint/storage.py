@@ -20,6 +20,7 @@ from .local_files import STAGING
 from .lock import DirectoryLock
 from .manifest import FileEntry, Manifest, encode
 from .names import check_job_name, check_savepoint_name
+from .starts import Starts
 from .store_options import StoreSettings
 
 if TYPE_CHECKING:
@@ -68,12 +69,11 @@ class CheckpointStorage:
         self.job = job
         self._blobs = Blobs(location, store, settings)
         self._attempts = Attempts(self._blobs, job)
+        self._starts = Starts(self._attempts, job, self.address, executor)
         self._contents = Contents(self._blobs, job, executor, clock, at_once=at_once, bytes_per_s=upload_rate)
         self._executor = executor
         self._clock = clock
         self._lock: DirectoryLock | None = None
-        self._claimed: AttemptRecord | None = None
-        self._starts: dict[int, Start] | None = None
         self.manifests_lock = asyncio.Lock()
         """Held while a manifest is written, and by whoever decides what to delete from the manifests there
         are."""
@@ -119,10 +119,7 @@ class CheckpointStorage:
                 while may fail for many reasons when it wakes; it must not throw out the one that took its place.
             CheckpointError: the storage refuses.
         """
-        seen = await self._seen_by_starts()
-        self._claimed = await self._executor.run(self._claim_attempt, self._clock.now_ms(), info or {}, seen)
-        self._starts = None
-        return self._claimed
+        return await self._starts.claim(self._clock.now_ms(), info or {}, self._highest)
 
     async def begin(self, manifest: Manifest | None) -> None:
         """The claimed attempt begins from a checkpoint of this job, or from none: what older attempts wrote behind it is left,
@@ -132,22 +129,18 @@ class CheckpointStorage:
             FencedError: a newer attempt has been claimed meanwhile.
             CheckpointError: the storage refuses.
         """
-        assert self._claimed is not None
-        starts = await self._known_starts()
-        begun = (0, 0) if manifest is None else (manifest.checkpoint_id, manifest.attempt)
-        self._claimed = await self._executor.run(self._begin, self._claimed, *begun)
-        starts[self._claimed.attempt] = Start(*begun)
+        await self._starts.begin(Start(0, 0) if manifest is None else Start(manifest.checkpoint_id, manifest.attempt))
 
     async def began_from_nothing(self) -> bool:
         """Whether the newest attempt that has begun did so without a checkpoint."""
-        starts = await self._known_starts()
+        starts = await self._starts.known()
         return bool(starts) and starts[max(starts)].checkpoint_id == 0
 
     # Checkpoints ----------------------------------------------------------------------------------------
 
     async def next_checkpoint_id(self) -> int:
         """A number greater than any that was ever used here, by whole and by damaged checkpoints. From 1."""
-        seen = await self._seen_by_starts()
+        seen = await self._starts.seen()
         return (await self._executor.run(self._highest, seen))[0] + 1
 
     async def list(self) -> Sequence[CheckpointInfo]:
@@ -156,7 +149,7 @@ class CheckpointStorage:
         Raises:
             CheckpointError: the storage cannot be read.
         """
-        infos, starts = await self._executor.run(list_checkpoints, self._blobs, self.job), await self._known_starts()
+        infos, starts = await self._executor.run(list_checkpoints, self._blobs, self.job), await self._starts.known()
         return [
             info if info.manifest is None else replace(info, left=why_left(info.manifest, starts)) for info in infos
         ]
@@ -304,50 +297,7 @@ class CheckpointStorage:
         attempts."""
         await self._executor.run(self._clear_leftovers, self._clock.now_ms() - grace_ms)
 
-    # Starts ---------------------------------------------------------------------------------------------
-
-    async def _records(self) -> Sequence[AttemptRecord]:
-        """The newest starts of the job, read several at once: an object store takes its time for each."""
-        known, unread = await self._executor.run(self._attempts.kept)
-        return [*known, *await gathered(lambda attempt: self._executor.run(self._attempts.read, attempt), unread)]
-
-    async def _seen_by_starts(self) -> int:
-        """The highest checkpoint id that any start has seen; 0 for none."""
-        return max((record.last_checkpoint_id for record in await self._records()), default=0)
-
-    async def _known_starts(self) -> dict[int, Start]:
-        """What the newest attempts began from, those that have decided it. Whoever has claimed an attempt reads them once: an
-        older one that decides later ends by that, and a newer one is for the fence to find."""
-        if self._starts is not None:
-            return self._starts
-        starts = {record.attempt: record.start for record in await self._records()}
-        found = {attempt: start for attempt, start in starts.items() if start is not None}
-        if self._claimed is not None:
-            self._starts = found
-        return found
-
     # Blocking, in the executor --------------------------------------------------------------------------
-
-    def _begin(self, claimed: AttemptRecord, checkpoint_id: int, attempt: int) -> AttemptRecord:
-        begun = self._attempts.begin(claimed, checkpoint_id, attempt)
-        newest = self._attempts.newest()
-        if newest is not None and newest.attempt > begun.attempt:
-            raise FencedError(
-                f"{newest.who} of job {self.job!r} has taken over in {self.address} while attempt "
-                f"{begun.attempt} was starting; let this process end"
-            )
-        return begun
-
-    def _claim_attempt(self, now_ms: int, info: dict[str, Any], seen: int) -> AttemptRecord:
-        if self._claimed is not None:
-            newest = self._attempts.taken_over(self._claimed.attempt)
-            if newest is not None:
-                raise FencedError(
-                    f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
-                    f"{self._claimed.attempt} is not started again; let this process end"
-                )
-        last, attempt = self._highest(seen)
-        return self._attempts.claim(now_ms, last, info, above=attempt)
 
     def _highest(self, seen: int) -> tuple[int, int]:
         """The highest checkpoint id that was ever used here, `seen` by earlier starts for one, and the highest attempt that
@@ -362,7 +312,7 @@ class CheckpointStorage:
         return max(ids), max((info.manifest.attempt for info in infos if info.manifest is not None), default=0)
 
     def _write_manifest(self, manifest: Manifest) -> None:
-        self._refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
+        self._starts.refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
         path = manifest_path(self.job, manifest.checkpoint_id, manifest.name)
         try:
             self._blobs.put(path, encode(manifest), create=True)
@@ -373,15 +323,7 @@ class CheckpointStorage:
         if self._blobs.root is None:
             # No lock keeps others out. A newer attempt that began while this was on its way has either seen the manifest,
             # and commits its output, or has not: only it can tell.
-            self._refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
-
-    def _refuse_if_taken_over(self, attempt: int, what: str) -> None:
-        newest = self._attempts.newest()
-        if newest is not None and newest.attempt > attempt:
-            raise FencedError(
-                f"{newest.who} of job {self.job!r} has taken over in {self.address}, so attempt "
-                f"{attempt} may not {what}; let this process end"
-            )
+            self._starts.refuse_if_taken_over(manifest.attempt, f"write {manifest.title}")
 
     def _taken(self, manifest: Manifest, there: Manifest | None) -> Exception:
         """What it means that somebody else's manifest is where one was to be written."""
@@ -400,9 +342,10 @@ class CheckpointStorage:
         )
 
     def _delete(self, checkpoint_ids: Sequence[int]) -> None:
-        if self._claimed is not None and self._blobs.root is None:
+        claimed = self._starts.claimed
+        if claimed is not None and self._blobs.root is None:
             # No lock keeps others out, and the starts that decide what may go are those of this attempt's beginning.
-            self._refuse_if_taken_over(self._claimed.attempt, "delete checkpoints")
+            self._starts.refuse_if_taken_over(claimed.attempt, "delete checkpoints")
         for checkpoint_id in checkpoint_ids:
             self._delete_manifest(manifest_path(self.job, checkpoint_id))
 
