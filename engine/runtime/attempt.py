@@ -30,10 +30,11 @@ from ..plan import Plan
 from ..state.backend import StateBackend
 from ..topology import Node
 from .contexts import ConnectorContext
+from .deployment import Deployment, Surroundings
 from .pace import RecordBudget
 from .recovery import Restored, begin_again, deal_out_splits, restore, storage_at
 from .replaying import ReplayRange, check_ends
-from .worker import Deployment, Worker
+from .worker import Worker
 
 _MEASURE_INTERVAL_S = 0.25
 _SWEEP_GRACE_MS = 3_600_000
@@ -116,18 +117,20 @@ class Attempt:
             on_event=self._on_event,
         )
         self.worker = Worker(
-            self._plan,
-            self._config,
-            self._job,
-            backend=self._backend(),
-            directory=self._directory,
-            clock=self._clock,
-            executor=self._executor,
-            measures=self._measures,
-            reporter=self.coordinator,
-            budget=self._budget,
-            replay=self._replay,
-            on_reached=self._on_reached,
+            Surroundings(
+                self._plan,
+                self._config,
+                self._job,
+                self._backend(),
+                self._directory,
+                self._clock,
+                self._executor,
+                self._measures,
+                reporter=self.coordinator,
+                budget=self._budget,
+                replay=self._replay,
+                on_reached=self._on_reached,
+            )
         )
         self.coordinator.attach(self.worker)
         try:
