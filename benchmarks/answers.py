@@ -40,6 +40,12 @@ _ANSWERS: Final[dict[str, tuple[str, str]]] = {
         "SELECT [to_json(auction), to_json(if(price > 10000, 'high', 'low'))] AS key, "
         f"{_WINDOW.format(value='price * 908 // 1000')} FROM {{source}} GROUP BY ALL",
     ),
+    # The same, where the two fields of the key are fields of the result: not everybody can write a list of both kinds.
+    "window-with-function-flat": (
+        "auction: 'BIGINT', bucket: 'VARCHAR', start_ms: 'BIGINT', end_ms: 'BIGINT', n: 'BIGINT', total: 'BIGINT'",
+        "SELECT auction, if(price > 10000, 'high', 'low') AS bucket, "
+        f"{_WINDOW.format(value='price * 908 // 1000')} FROM {{source}} GROUP BY ALL",
+    ),
 }
 
 

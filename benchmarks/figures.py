@@ -13,7 +13,8 @@ Repetition = Mapping[str, Figures]
 
 def summarize(scenario: Scenario, events: int, repetitions: Sequence[Repetition]) -> Figures:
     """`side.figure` for every figure: the median over the repetitions. Besides, for sides that take records from start to
-    end, `side.events_per_s` and `side.cpu_s_per_million`; and the ratios, where there is a reference.
+    end, `side.events_per_s` and `side.cpu_s_per_million`; and the ratios, where there is a reference: where there are
+    several, also `side.ratio` and `side.cpu_ratio` against each side.
 
     >>> runs = [{"engine": {"run_s": 2.0, "cpu_s": 2.0}, "loop": {"run_s": 1.0, "cpu_s": 1.0}}]
     >>> summarize(Scenario("", {"engine": dict, "loop": dict}, 10, "loop"), 10, runs)["ratio"]
@@ -35,6 +36,9 @@ def summarize(scenario: Scenario, events: int, repetitions: Sequence[Repetition]
         for name, figure in (("ratio", "run_s"), ("cpu_ratio", "cpu_s")):
             ratios = paired_ratios(repetitions, measured, scenario.references, figure)
             figures |= {name: median(ratios), f"{name}_lowest": min(ratios), f"{name}_highest": max(ratios)}
+            if len(scenario.references) > 1:
+                for side in list(scenario.sides)[1:]:
+                    figures[f"{side}.{name}"] = median(paired_ratios(repetitions, measured, (side,), figure))
     return figures
 
 

@@ -58,7 +58,7 @@ _SHOWN: Final = (
 )
 
 
-_SHOWN_BESIDES: Final = ("uploaded_share", "uploaded_share_most", "sync_p99_ms", "gap_p99_ms", "gap_worst_ms")
+_SHOWN_BESIDES: Final = ("start_up_s", "start_up_cpu_s", "uploaded_share", "uploaded_share_most", "sync_p99_ms", "gap_p99_ms", "gap_worst_ms")
 """The same where sides are compared, which tells the rest already."""
 
 
@@ -142,12 +142,20 @@ def measured_lines(outcome: Outcome) -> Iterator[str]:
                 + (f"{broker:.2f} of the broker's, " if broker is not None else "")
                 + f"{figures[f'{side}.peak_rss_mb']:.0f} MB"
                 + "".join([f", {told}" for told in _told(figures, side, _SHOWN_BESIDES)])
+                + _against(figures, side)
             )
         else:
             yield f"{side}: {', '.join(_told(figures, side, _SHOWN))}"
     if scenario.references:
         for name, how in (("ratio", "ratio"), ("cpu_ratio", "by CPU time")):
             yield f"{how} {figures[name]:.2f} ({figures[f'{name}_lowest']:.2f} to {figures[f'{name}_highest']:.2f})"
+
+
+def _against(figures: Figures, side: str) -> str:
+    """How much faster than this side the first one is, where that is known of each."""
+    if f"{side}.ratio" not in figures:
+        return ""
+    return f"; {figures[f'{side}.ratio']:.2f} times as fast, {figures[f'{side}.cpu_ratio']:.2f} by CPU time"
 
 
 def _told(figures: Figures, side: str, names: Sequence[str]) -> Iterator[str]:

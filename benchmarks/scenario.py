@@ -201,13 +201,18 @@ OBJECTS: Final = ("state-restore",)
 NEXMARK: Final = ("nexmark",)
 """What runs when it is named: it takes minutes."""
 
-NAMES: Final = USUAL + OBJECTS + NEXMARK + KAFKA
+PEERS: Final = ("peers-window", "peers-function")
+"""What runs when `peers` is named: they need Java and Linux, and fetch other engines."""
+
+NAMES: Final = USUAL + OBJECTS + NEXMARK + KAFKA + PEERS
 """The names of all scenarios."""
+
+_GROUPS: Final = {"kafka": KAFKA, "peers": PEERS}
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """The names of the scenarios that somebody asks for, by name or `kafka` for all of those; the usual ones when nothing
-    is asked for.
+    """The names of the scenarios that somebody asks for, by name, or `kafka` or `peers` for all of those; the usual ones
+    when nothing is asked for.
 
     Raises:
         BenchmarkError: there is none of such a name.
@@ -217,11 +222,12 @@ def chosen(words: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for word in words:
-        if word not in ("kafka", *NAMES):
+        if word not in (*_GROUPS, *NAMES):
             raise BenchmarkError(
-                f"there is no scenario {word!r}: use one of {', '.join(NAMES)}; kafka for all of Kafka's"
+                f"there is no scenario {word!r}: use one of {', '.join(NAMES)}; kafka for all of Kafka's, peers for those "
+                "against other engines over files"
             )
-        names += KAFKA if word == "kafka" else (word,)
+        names += _GROUPS.get(word, (word,))
     return list(dict.fromkeys(names or USUAL))
 
 

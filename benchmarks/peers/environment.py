@@ -12,11 +12,15 @@ from types import ModuleType
 from typing import NoReturn
 
 from ..scenario import BenchmarkError, Tell
+from .file_job import FileJob
 from .job import PeerJob
 
 
 def python_of(folder: Path, peer: ModuleType) -> Path:
-    """The interpreter of a peer's environment; it may be missing. Other packages are another environment."""
+    """The interpreter of a peer's environment; it may be missing. Other packages are another environment, and without any
+    it is this one."""
+    if not peer.PACKAGES:
+        return Path(sys.executable)
     packages = " ".join(peer.PACKAGES)
     made_of = hashlib.sha256(f"{sys.version} {packages}".encode()).hexdigest()[:8]
     return folder / "peers" / f"{_module(peer)}-{made_of}" / "bin" / "python"
@@ -56,6 +60,14 @@ def become(folder: Path, peer: ModuleType, work: str, job: PeerJob) -> NoReturn:
     for name in ("servers", "source", "count", "sink", "partitions", "work", "name"):
         command += [f"--{name}", str(getattr(job, name))]
     os.execv(python, command)
+
+
+def file_command(folder: Path, peer: ModuleType, work: str, job: FileJob) -> list[str]:
+    """The command line with which a peer does a job over files."""
+    command = [str(python_of(folder, peer)), "-m", f"{__package__}.file_job", _module(peer), work]
+    for name in ("source", "output", "work"):
+        command += [f"--{name}", str(getattr(job, name))]
+    return command
 
 
 def _module(peer: ModuleType) -> str:

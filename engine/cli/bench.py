@@ -25,7 +25,8 @@ def bench(
     scenarios: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENARIO]...", help="Which; all but those of Kafka if none is given, kafka for these."
+            metavar="[SCENARIO]...",
+            help="Which; the usual ones if none is given; kafka or peers for those beside Kafka or other engines.",
         ),
     ] = None,
     *,

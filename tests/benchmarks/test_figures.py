@@ -61,6 +61,7 @@ def test_the_best_of_several_references_counts() -> None:
     figures = summarize(scenario, 1000, repetitions)
     assert (figures["ratio"], figures["ratio_lowest"], figures["ratio_highest"]) == (5.0, 4.0, 6.0)
     assert figures["cpu_ratio"] == 2.0
+    assert (figures["slow.ratio"], figures["fast.ratio"], figures["fast.cpu_ratio"]) == (6.5, 6.5, 4.0)
 
 
 def test_sides_that_took_another_number_of_records_are_compared_by_record() -> None:

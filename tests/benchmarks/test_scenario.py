@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scenario import KAFKA, NAMES, USUAL, BenchmarkError, chosen, load
+from benchmarks.scenario import KAFKA, NAMES, PEERS, USUAL, BenchmarkError, chosen, load
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,13 +31,14 @@ def test_an_unknown_scenario_is_refused_by_name() -> None:
         ([], list(USUAL)),
         (["latency"], ["latency"]),
         (["kafka"], list(KAFKA)),
+        (["peers", "peers-window", "startup"], [*PEERS, "startup"]),
         (
             ["kafka-sink", "kafka", "startup"],
             ["kafka-sink", *[name for name in KAFKA if name != "kafka-sink"], "startup"],
         ),
     ],
 )
-def test_kafka_is_started_for_those_who_ask_for_it(words: list[str], names: list[str]) -> None:
+def test_kafka_and_other_engines_run_for_those_who_ask_for_them(words: list[str], names: list[str]) -> None:
     """By its word or by a name, each scenario once; without words the usual ones run, which need no broker."""
     assert chosen(words) == names
-    assert [name for name in USUAL if load(name).needs_broker] == []
+    assert [name for name in USUAL if load(name).needs_broker or name in PEERS] == []
