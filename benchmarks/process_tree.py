@@ -65,10 +65,12 @@ def run_tree(command: Sequence[str], work: Path, *, cwd: Path, longest_s: float)
             wall_s, peak_rss_bytes = _watch(process.pid, began, longest_s)
             code = process.wait()
             _reap(longest_s=_LEFT_OVER_S)
-        except TimeoutError:
+        except BaseException as error:
             _kill()
             process.wait()
-            raise BenchmarkError(_said(paths[1], "did not end in time")) from None
+            if isinstance(error, TimeoutError):
+                raise BenchmarkError(_said(paths[1], "did not end in time")) from None
+            raise
     if code:
         raise BenchmarkError(_said(paths[1], f"ended with exit code {code}"))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

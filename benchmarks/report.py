@@ -58,7 +58,15 @@ _SHOWN: Final = (
 )
 
 
-_SHOWN_BESIDES: Final = ("start_up_s", "start_up_cpu_s", "uploaded_share", "uploaded_share_most", "sync_p99_ms", "gap_p99_ms", "gap_worst_ms")
+_SHOWN_BESIDES: Final = (
+    "start_up_s",
+    "start_up_cpu_s",
+    "uploaded_share",
+    "uploaded_share_most",
+    "sync_p99_ms",
+    "gap_p99_ms",
+    "gap_worst_ms",
+)
 """The same where sides are compared, which tells the rest already."""
 
 

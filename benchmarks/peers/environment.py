@@ -33,7 +33,8 @@ def ensure(folder: Path, peer: ModuleType, tell: Tell) -> None:
         BenchmarkError: the packages cannot be had.
     """
     python = python_of(folder, peer)
-    if python.exists():
+    whole = python.parent.parent / "whole"
+    if whole.exists():
         return
     tell(f"installing {peer.PACKAGES[0]} in a virtual environment in {folder.name}/peers")
     home = python.parent.parent
@@ -51,6 +52,7 @@ def ensure(folder: Path, peer: ModuleType, tell: Tell) -> None:
                 f"{peer.LABEL} cannot be installed: {said[-1] if said else 'pip says nothing'}; "
                 "let pip reach an index that has it, or name scenarios that need no other engine"
             )
+    whole.touch()
 
 
 def become(folder: Path, peer: ModuleType, work: str, job: PeerJob) -> NoReturn:

@@ -28,7 +28,8 @@ _INSERT: Final = """
     INSERT INTO results
     SELECT {key}, start_s * 1000, start_s * 1000 + 10000, n, total
     FROM (
-        SELECT {key}, timestampdiff(SECOND, TIMESTAMP '1970-01-01 00:00:00', window_start) AS start_s,
+        SELECT {key},
+            CAST(timestampdiff(SECOND, TIMESTAMP '1970-01-01 00:00:00', window_start) AS BIGINT) AS start_s,
             count(*) AS n, sum(price) AS total
         FROM TABLE(tumble(TABLE {bids}, DESCRIPTOR(event_time), INTERVAL '10' SECOND))
         GROUP BY {key}, window_start, window_end
@@ -49,7 +50,7 @@ _SETTINGS: Final = {
 def window(job: FileJob) -> None:
     """Count and sum per auction and ten seconds."""
     tables = _tables(job)
-    tables.execute_sql(_RESULTS.format(output=job.output, key="auction BIGINT"))
+    tables.execute_sql(_RESULTS.format(output=job.output, key="`key` BIGINT"))
     _insert(tables, key="auction", bids="bids")
 
 

@@ -35,7 +35,7 @@ START_BIDS: Final = 1_000
 """What a program takes over so few bids is its start."""
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_LONGEST_S: Final = 300.0
+_LONGEST_S: Final = 600.0
 
 
 def _itself(bids: Path) -> Path:
@@ -153,7 +153,9 @@ def _prepare(contenders: Mapping[str, Contender], setup: Setup, tell: Tell) -> N
     try:
         java_command()
     except ServerUnavailableError:
-        raise BenchmarkError("Flink and Spark need Java: install a JRE of version 17 or newer, or set JAVA_HOME") from None
+        raise BenchmarkError(
+            "Flink and Spark need Java: install a JRE of version 17 or newer, or set JAVA_HOME"
+        ) from None
     folder = setup.bids.parent
     for contender in contenders.values():
         if contender.module.PACKAGES:
@@ -171,7 +173,9 @@ def _check(contenders: Mapping[str, Contender], setup: Setup, side: str) -> None
     check(contender.answer, replace(setup, bids=contender.bids(setup)), side)
 
 
-def against_file_peers(title: str, contenders: Mapping[str, Contender], wanted: tuple[Wanted, ...], note: str) -> Scenario:
+def against_file_peers(
+    title: str, contenders: Mapping[str, Contender], wanted: tuple[Wanted, ...], note: str
+) -> Scenario:
     """The engine with a checkpoint every second against all others. The ratio is taken against the best peer; limits are no
     peers.
 
@@ -182,7 +186,9 @@ def against_file_peers(title: str, contenders: Mapping[str, Contender], wanted: 
         note: what else a reader must know.
     """
     peers = [label for label in list(contenders)[1:] if label not in _LIMITS]
-    packages = dict.fromkeys(contender.module.PACKAGES[0] for contender in contenders.values() if contender.module.PACKAGES)
+    packages = dict.fromkeys(
+        contender.module.PACKAGES[0] for contender in contenders.values() if contender.module.PACKAGES
+    )
     return Scenario(
         title=title,
         sides={label: partial(measure, contender, label) for label, contender in contenders.items()},

@@ -48,7 +48,9 @@ def measured(tmp_path: Path, *command: str, longest_s: float = 60.0) -> dict[str
 
 def test_the_cpu_time_of_a_process_that_outlives_its_parent_counts(tmp_path: Path) -> None:
     """Also in a session of its own, as JVMs and their workers are."""
-    leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {BURN!r}], start_new_session=True); print(7)"
+    leave = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {BURN!r}], start_new_session=True); print(7)"
+    )
     used = measured(tmp_path, sys.executable, "-c", leave)
     assert used["cpu_s"] >= 0.3
     assert used["wall_s"] < used["cpu_s"]
