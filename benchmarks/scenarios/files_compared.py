@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,7 @@ START_BIDS: Final = 1_000
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _LONGEST_S: Final = 600.0
+_ATTEMPTS: Final = 3
 
 
 def _itself(bids: Path) -> Path:
@@ -99,11 +101,18 @@ def measure(contender: Contender, label: str, setup: Setup) -> Figures:
     n = contender.count(setup.events)
     if n <= START_BIDS:
         raise BenchmarkError(f"the first {START_BIDS} bids are the start: take more events")
-    start = replace(setup, work=setup.work / f"start-{label}")
-    start.work.mkdir()
-    first, _ = _run(contender, label, start, bids_file(setup.bids.parent, START_BIDS))
-    whole, told = _run(contender, label, setup, contender.bids(setup))
-    return less_start(first, whole, n) | told
+    for attempt in range(1, _ATTEMPTS + 1):
+        start = replace(setup, work=setup.work / f"start-{label}-{attempt}")
+        start.work.mkdir()
+        first, _ = _run(contender, label, start, bids_file(setup.bids.parent, START_BIDS))
+        whole, told = _run(contender, label, setup, contender.bids(setup))
+        try:
+            return less_start(first, whole, n) | told
+        except BenchmarkError:
+            # On a machine that does other things one slow start is enough.
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError
 
 
 def less_start(first: Used, whole: Used, bids: int) -> Figures:
@@ -129,8 +138,9 @@ def less_start(first: Used, whole: Used, bids: int) -> Figures:
 
 def _run(contender: Contender, label: str, setup: Setup, bids: Path) -> tuple[Used, Figures]:
     job = FileJob(contender.source(bids), setup.output(label), setup.work / f"state-{label}")
-    job.output.mkdir()
-    job.work.mkdir()
+    for folder in (job.output, job.work):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
     command = environment.file_command(setup.bids.parent, contender.module, contender.job, job)
     used = run_tree(command, setup.work, cwd=_ROOT, longest_s=_LONGEST_S)
     name_results(job.output)
