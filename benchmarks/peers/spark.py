@@ -60,8 +60,9 @@ def function(job: FileJob) -> None:
     def converted(price: int) -> tuple[int, str]:
         return price * 908 // 1000, "high" if price > 10_000 else "low"
 
+    bids = _bids(job)
     sale = F.udf(converted, "price long, bucket string")
-    made = _bids(job).withColumn("sale", sale("price")).select("auction", "event_time", "sale.*")
+    made = bids.withColumn("sale", sale("price")).select("auction", "event_time", "sale.*")
     _run(job, made, [F.col("auction"), F.col("bucket")])
 
 
