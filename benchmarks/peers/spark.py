@@ -21,6 +21,7 @@ _SENTINEL: Final = '{"auction":-1,"bidder":0,"price":0,"channel":"","url":"","da
 _SETTINGS: Final = {
     "spark.sql.shuffle.partitions": "2",
     "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
     "spark.driver.memory": "3g",
     "spark.sql.session.timeZone": "UTC",
 }
