@@ -24,6 +24,8 @@ _SETTINGS: Final = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.memory": "3g",
     "spark.sql.session.timeZone": "UTC",
+    # On a machine that does other things its parts wait long for each other, and would give up.
+    "spark.network.timeout": "600s",
 }
 
 
