@@ -34,7 +34,7 @@ object-store: $(VENV)/.dev
 	-@$(BIN)/python -m tidegate.engine.testing.s3_server --build
 
 test: $(VENV)/.dev object-store  ## every test but the long suites
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
 lint: $(VENV)/.dev  ## ruff: lint and format
 	$(BIN)/ruff check .
