@@ -15,6 +15,9 @@ from .framing import framed
 
 _ROWS_PER_GROUP: Final = 100_000
 
+# So many blocks are written one by one; more of them, which are small then, are put together first.
+_MOST_WRITES: Final = 64
+
 
 class Part(Protocol):
     """Takes values, writes them when told to.
@@ -98,11 +101,10 @@ class BytesPart:
         self._write(True, True)
 
     def _write(self, end: bool, durable: bool) -> None:
-        data = b"".join(self._blocks)
-        self._blocks.clear()
+        blocks, self._blocks = self._blocks, []
         waiting, self.waiting_bytes = self.waiting_bytes, 0
         if self._compressor is not None:
-            data = self._compressor.compress(data)
+            data = self._compressor.compress(b"".join(blocks))
             if end:
                 data += self._compressor.flush()
             elif durable:
@@ -110,10 +112,14 @@ class BytesPart:
                 data += self._compressor.flush()
                 self._compressor = compressor(self._compression)
             self.n_bytes += len(data) - waiting
+            blocks = [data]
+        elif len(blocks) > _MOST_WRITES:
+            blocks = [b"".join(blocks)]
         with open(self.path, "ab", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+            for block in blocks:
+                view = memoryview(block)
+                while view:
+                    view = view[file.write(view) :]
             if durable:
                 os.fsync(file.fileno())
 

@@ -11,6 +11,7 @@ import msgspec
 
 from ...operators.fields import read_all
 from ...operators.time import timestamp_ms
+from .bounds import Bounds
 
 EventTimeField: TypeAlias = str | Callable[[Any], int | datetime]
 """A field name (attribute, or key of a dict), or a function of the record; it gives milliseconds or a `datetime`."""
@@ -21,14 +22,12 @@ class Times(NamedTuple):
 
     Attributes:
         timestamps: one per record; 0 for one that has none that can be used.
-        lowest: of them all.
-        highest: of them all.
+        bounds: of all timestamps.
         bad: index → reason, for the records that have none that can be used.
     """
 
     timestamps: list[int]
-    lowest: int
-    highest: int
+    bounds: Bounds
     bad: dict[int, str]
 
 
@@ -52,23 +51,23 @@ class EventTime:
         try:
             timestamps = list(map(read, values)) if read_many is None else read_many(values)
             if self._always_int or set(map(type, timestamps)) == {int}:
-                lowest, highest = min(timestamps), max(timestamps)
-                if self._in_range(lowest, highest, now_ms):
-                    return Times(timestamps, lowest, highest, {})
+                bounds = Bounds(timestamps)
+                if self._in_range(bounds, now_ms):
+                    return Times(timestamps, bounds, {})
         except Exception:  # one by one, below: the good records must not suffer for the bad
             pass
         return self._one_by_one(read, values, now_ms)
 
     def check(self, timestamps: list[int], now_ms: int) -> Times:
         """The event times that the source brings itself."""
-        lowest, highest = min(timestamps), max(timestamps)
-        if self._in_range(lowest, highest, now_ms):
-            return Times(timestamps, lowest, highest, {})
+        bounds = Bounds(timestamps)
+        if self._in_range(bounds, now_ms):
+            return Times(timestamps, bounds, {})
         reasons = ((i, self._reason(timestamp, now_ms)) for i, timestamp in enumerate(timestamps))
-        return Times(timestamps, lowest, highest, {i: reason for i, reason in reasons if reason is not None})
+        return Times(timestamps, bounds, {i: reason for i, reason in reasons if reason is not None})
 
-    def _in_range(self, lowest: int, highest: int, now_ms: int) -> bool:
-        return lowest >= 0 and (self._max_ahead_ms is None or highest <= now_ms + self._max_ahead_ms)
+    def _in_range(self, bounds: Bounds, now_ms: int) -> bool:
+        return bounds.lowest >= 0 and (self._max_ahead_ms is None or bounds.highest <= now_ms + self._max_ahead_ms)
 
     def _reason(self, timestamp: int, now_ms: int) -> str | None:
         if timestamp < 0:
@@ -99,7 +98,7 @@ class EventTime:
                 else:
                     timestamp = moment
             timestamps.append(timestamp)
-        return Times(timestamps, min(timestamps), max(timestamps), bad)
+        return Times(timestamps, Bounds(timestamps), bad)
 
 
 def _field_type(record_type: Any, field: str) -> Any:

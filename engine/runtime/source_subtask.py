@@ -15,6 +15,7 @@ from ...operators.watermarks import Watermarks
 from ..clock import Clock
 from ..errors import OperatorError, RecordError
 from ..metrics.measures import OperatorMeasures, SplitMeasures
+from .bounds import Bounds
 from .chain import Chain, Reporter
 from .elements import Barrier
 from .event_time import EventTime
@@ -357,20 +358,20 @@ class SourceSubtask:
         else:
             times = self._event_time.extract(fetch.values, now_ms)
         batch.timestamps = times.timestamps
-        first, last = times.lowest, times.highest
+        bounds = times.bounds
         if times.bad:
             self._reject(
                 progress,
                 [(repr(fetch.values[i]), None, reason, batch.locate(i)[1]) for i, reason in times.bad.items()],
             )
             batch = batch.select([i not in times.bad for i in range(len(batch))])
-        if self._until_ms is not None and last >= self._until_ms:
+        if self._until_ms is not None and bounds.highest >= self._until_ms:
             batch = self._before(progress, batch, self._until_ms)
         timestamps = batch.timestamps
         if not timestamps:
             return []
         if len(batch) < len(times.timestamps):
-            first, last = min(timestamps), max(timestamps)
+            bounds = Bounds(timestamps)
         others = lowest(
             (other.watermark.watermark_ms, other.idle)
             for other in self.splits.values()
@@ -381,7 +382,7 @@ class SourceSubtask:
             running = progress.watermark.running(timestamps, batch.values)
             merged = self.merged
             batch.watermarks = [max(merged, mark if alone else min(mark, others)) for mark in running]
-        cuts = progress.watermark.advance(timestamps, batch.values, first, last)
+        cuts = progress.watermark.advance(timestamps, batch.values, bounds)
         progress.measures.watermark_ms = progress.watermark.watermark_ms
         if not cuts:
             return [(batch, None)]

@@ -7,8 +7,7 @@ from itertools import accumulate
 
 from ...operators.time import MIN_WATERMARK
 from ...operators.watermarks import Watermarks, WatermarkStrategy
-
-_BLOCK = 128
+from .bounds import Bounds
 
 
 class SplitWatermark:
@@ -27,28 +26,26 @@ class SplitWatermark:
             if restored_ms != MIN_WATERMARK:
                 self._strategy.restore(restored_ms)
 
-    def advance(
-        self, timestamps: Sequence[int], values: Sequence[object], lowest: int, highest: int
-    ) -> list[tuple[int, int]]:
-        """Take in a batch, whose lowest and highest timestamps are known. The cuts it needs: (index, watermark) means
+    def advance(self, timestamps: Sequence[int], values: Sequence[object], bounds: Bounds) -> list[tuple[int, int]]:
+        """Take in a batch, with the bounds of its timestamps. The cuts it needs: (index, watermark) means
         that the records from `index` on must see `watermark`. `watermark_ms` is then the watermark after the batch."""
         if self._strategy is not None:
             return self._observed(timestamps, values)
         slack = self.slack_ms
         told = self.watermark_ms
-        after = self.watermark_ms = max(told, highest - slack)
-        if lowest > after:
+        after = self.watermark_ms = max(told, bounds.highest - slack)
+        if bounds.lowest > after:
             return []
         # A record can stand behind only if the lowest of its block is as far below the highest so far.
         cuts: list[tuple[int, int]] = []
         top = told + slack
-        for start in range(0, len(timestamps), _BLOCK):
-            block = timestamps[start : start + _BLOCK]
-            reached = max(top, max(block))
-            if min(block) > reached - slack:
+        for number, (low, high) in enumerate(zip(bounds.lows, bounds.highs, strict=True)):
+            reached = max(top, high)
+            if low > reached - slack:
                 top = reached
                 continue
-            for index, timestamp in enumerate(block, start):
+            start = number * bounds.block
+            for index, timestamp in enumerate(timestamps[start : start + bounds.block], start):
                 if timestamp > top:
                     top = timestamp
                 elif timestamp <= top - slack and top - slack > told:

@@ -15,7 +15,7 @@ NOW_MS = 1_700_000_000_000
 def test_a_field_name_reads_dicts_and_objects(record):
     """The same name serves both."""
     times = EventTime("at", None).extract([record], NOW_MS)
-    assert (times.timestamps, times.lowest, times.highest, times.bad) == ([5], 5, 5, {})
+    assert (times.timestamps, times.bounds.lowest, times.bounds.highest, times.bad) == ([5], 5, 5, {})
 
 
 def test_a_function_may_give_a_datetime():

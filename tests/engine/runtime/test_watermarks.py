@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate.engine.runtime.bounds import Bounds
 from tidegate.engine.runtime.watermarks import InputWatermarks, SplitWatermark, lowest
 from tidegate.operators import Watermarks
 from tidegate.operators.time import MIN_WATERMARK
@@ -12,7 +13,7 @@ times = st.lists(st.integers(0, 60), min_size=1, max_size=30)
 
 
 def _advance(split: SplitWatermark, timestamps: list[int]) -> list[tuple[int, int]]:
-    return split.advance(timestamps, timestamps, min(timestamps), max(timestamps))
+    return split.advance(timestamps, timestamps, Bounds(timestamps, block=4))
 
 
 def _oracle(timestamps: list[int], slack: int, start: int) -> tuple[list[int], int]:
