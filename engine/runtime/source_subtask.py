@@ -304,8 +304,8 @@ class SourceSubtask:
         if progress.ended or progress.held:
             progress.measures.watermark_ms = progress.watermark.watermark_ms
         progress.measures.ended, progress.measures.idle = progress.ended, progress.idle
+        self._send_watermark(self._lowest())
         await self.chain.flush(arrived)
-        await self._raise_watermark(arrived)
         lag = self.reader.lag(progress.split.id)
         if lag is not None:
             measures = progress.measures
@@ -372,24 +372,19 @@ class SourceSubtask:
             return []
         if len(batch) < len(times.timestamps):
             bounds = Bounds(timestamps)
-        others = lowest(
-            (other.watermark.watermark_ms, other.idle)
-            for other in self.splits.values()
-            if other is not progress and not other.ended
-        )
-        alone = all(other is progress or other.ended for other in self.splits.values())
         if self._wants_watermarks:
             running = progress.watermark.running(timestamps, batch.values)
-            merged = self.merged
-            batch.watermarks = [max(merged, mark if alone else min(mark, others)) for mark in running]
+            merged, others = self.merged, self._others(progress)
+            batch.watermarks = [max(merged, min(mark, others)) for mark in running]
         cuts = progress.watermark.advance(timestamps, batch.values, bounds)
         progress.measures.watermark_ms = progress.watermark.watermark_ms
         if not cuts:
             return [(batch, None)]
+        others = self._others(progress)
         pieces: list[tuple[Batch[Any] | None, int | None]] = []
         start, told = 0, None
         for index, watermark_ms in cuts:
-            mark = watermark_ms if alone else min(watermark_ms, others)
+            mark = min(watermark_ms, others)
             if index > start:
                 pieces.append((batch.slice(start, index), told))
             elif told is not None:
@@ -397,6 +392,11 @@ class SourceSubtask:
             start, told = index, mark
         pieces.append((batch.slice(start, len(batch)), told))
         return pieces
+
+    def _others(self, progress: SplitProgress) -> int:
+        """How far the other splits let the watermark rise."""
+        alone = all(other is progress or other.ended for other in self.splits.values())
+        return MAX_WATERMARK if alone else self._lowest(besides=progress)
 
     def _before(self, progress: SplitProgress, batch: Batch[Any], until_ms: int) -> Batch[Any]:
         """The records before `until_ms`; the split ends once its watermark says that no more of them will come. In a replay
@@ -446,12 +446,20 @@ class SourceSubtask:
 
     async def _raise_watermark(self, arrived: float) -> None:
         """Tell the merged watermark where it has risen."""
-        merged = lowest(
-            (progress.watermark.watermark_ms, progress.idle) for progress in self.splits.values() if not progress.ended
-        )
+        merged = self._lowest()
         if merged > self.merged:
             self._send_watermark(merged)
             await self.chain.flush(arrived)
+
+    def _lowest(self, besides: SplitProgress | None = None) -> int:
+        """The watermark of the splits that have not ended, or of those `besides` one of them."""
+        return lowest(
+            [
+                (progress.watermark.watermark_ms, progress.idle)
+                for progress in self.splits.values()
+                if progress is not besides and not progress.ended
+            ]
+        )
 
     async def _check_idle(self, now: float) -> None:
         """Splits that have had nothing for `idle_timeout` leave the minimum; when all have, time itself moves it. A subtask

@@ -201,10 +201,10 @@ class RocksKeyedTable:
         )  # fmt: skip
         return held * self._size.mean + removed * KEY_BYTES + sum(map(container_bytes, containers))
 
-    def sample(self) -> None:
-        """Look at a few entries to see how large they have become."""
+    def sample(self) -> bool:
+        """Look at a few entries to see how large they have become; whether that is what was thought."""
         live = self.live
-        self._size.sample([*islice(live.items(), _SAMPLE), *islice(reversed(live.items()), _SAMPLE)])
+        return self._size.sample([*islice(live.items(), _SAMPLE), *islice(reversed(live.items()), _SAMPLE)])
 
     def freeze(self, now_ms: int) -> None:
         """A barrier: what has changed is to be written as it is now. Costs the same however much that is."""

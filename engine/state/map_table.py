@@ -200,10 +200,10 @@ class RocksMapTable:
             + sum(map(container_bytes, containers))
         )
 
-    def sample(self) -> None:
-        """Look at a few entries to see how large they have become."""
-        for newest in islice(reversed(self._changed.values()), 1):
-            self._size.sample(islice(newest.items(), _SAMPLE))
+    def sample(self) -> bool:
+        """Look at a few entries to see how large they have become; whether that is what was thought."""
+        newest = next(reversed(self._changed.values()), {})
+        return self._size.sample(islice(newest.items(), _SAMPLE))
 
     def freeze(self, now_ms: int) -> None:
         """A barrier: what has changed is to be written as it is now. Costs the same however much that is."""

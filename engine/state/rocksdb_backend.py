@@ -47,7 +47,9 @@ from .timers import TimerService
 from .window_table import RocksWindowTable
 
 _EVICT_TO = 0.9
-_SAMPLE_EVERY = 8
+
+# After how many batches a few entries are looked at again: seldom while they are as large as was thought.
+_SAMPLE_OFTEN, _SAMPLE_SELDOM = 8, 64
 
 Table = RocksKeyedTable | RocksWindowTable | RocksMapTable
 
@@ -113,7 +115,8 @@ class RocksDBStore:
         self._sweeps: dict[str, ExpirySweep] = {}
         self._expiring: dict[str, RocksKeyedTable | RocksMapTable] = {}
         self._pending = False
-        self._asked = 0
+        self._unsampled = 0
+        self._sample_every = _SAMPLE_OFTEN
         self._bound = BoundTables(spec, self)
         self.tables: Tables = self._bound
         self.timers: TimerService | None = None
@@ -193,10 +196,11 @@ class RocksDBStore:
 
     @property
     def over_budget(self) -> bool:
-        self._asked += 1
-        if self._asked % _SAMPLE_EVERY == 0:
-            for table in self._by_name.values():
-                table.sample()
+        self._unsampled += 1
+        if self._unsampled >= self._sample_every:
+            self._unsampled = 0
+            steady = all([table.sample() for table in self._by_name.values()])
+            self._sample_every = min(2 * self._sample_every, _SAMPLE_SELDOM) if steady else _SAMPLE_OFTEN
         return self.memory_bytes > self._spec.memory_budget_bytes
 
     def drop_unchanged(self) -> bool:

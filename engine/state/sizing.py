@@ -92,11 +92,14 @@ class EntrySize:
     def __init__(self) -> None:
         self.mean = 100.0
 
-    def sample(self, entries: Iterable[tuple[Any, Any]]) -> None:
-        """Move the mean towards that of a few entries."""
+    def sample(self, entries: Iterable[tuple[Any, Any]]) -> bool:
+        """Move the mean towards that of a few entries; whether it was about right."""
         sizes = [deep_bytes(key) + deep_bytes(value) for key, value in entries]
-        if sizes:
-            self.mean += (sum(sizes) / len(sizes) - self.mean) / 2
+        if not sizes:
+            return True
+        off = sum(sizes) / len(sizes) - self.mean
+        self.mean += off / 2
+        return abs(off) <= self.mean / 8
 
     def measure(self, entries: Iterable[tuple[Any, Any]], encoded: list[bytes], weight: float = 1.0) -> None:
         """Set the mean from all changed entries with their encoded values, in the same order.

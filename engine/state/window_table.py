@@ -271,10 +271,10 @@ class RocksWindowTable:
             + len(self._thawed) * SLOT_BYTES
         )
 
-    def sample(self) -> None:
-        """Look at a few entries to see how large they have become."""
-        for newest in islice(reversed(self.live.values()), 1):
-            self._size.sample([*islice(newest.items(), _SAMPLE), *islice(reversed(newest.items()), _SAMPLE)])
+    def sample(self) -> bool:
+        """Look at a few entries to see how large they have become; whether that is what was thought."""
+        newest = next(reversed(self.live.values()), {})
+        return self._size.sample([*islice(newest.items(), _SAMPLE), *islice(reversed(newest.items()), _SAMPLE)])
 
     def freeze(self, now_ms: int) -> None:
         """A barrier: what has changed is to be written as it is now. Costs next to nothing, however much that is."""
