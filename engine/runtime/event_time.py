@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, TypeAlias
+from types import UnionType
+from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
@@ -37,7 +38,7 @@ class EventTime:
     def __init__(self, field: EventTimeField, max_ahead_ms: int | None, record_type: Any = None) -> None:
         self._field = field
         # A decoder that checks the field's type need not be checked again.
-        self._always_int = isinstance(field, str) and _field_type(record_type, field) is int
+        self._always_int = isinstance(field, str) and _always_int(record_type, field)
         self._max_ahead_ms = max_ahead_ms
         self._read: Callable[[Any], Any] = attrgetter(field) if isinstance(field, str) else field
         self._read_all = read_all([field]) if isinstance(field, str) else None
@@ -99,6 +100,12 @@ class EventTime:
                     timestamp = moment
             timestamps.append(timestamp)
         return Times(timestamps, Bounds(timestamps), bad)
+
+
+def _always_int(record_type: Any, field: str) -> bool:
+    """Whether a decoder guarantees that a field is an int: that of a Struct, or of a union of such."""
+    members = get_args(record_type) if get_origin(record_type) in (Union, UnionType) else (record_type,)
+    return all(_field_type(member, field) is int for member in members)
 
 
 def _field_type(record_type: Any, field: str) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 from tidegate.engine.runtime.event_time import EventTime
 
@@ -56,3 +58,22 @@ def test_the_sources_own_timestamps_are_checked_too():
     """They can be as wrong as any."""
     assert EventTime("timestamp", None).check([1, 2], NOW_MS).bad == {}
     assert [*EventTime("timestamp", None).check([1, -2], NOW_MS).bad] == [1]
+
+
+def test_fields_that_a_decoder_has_checked_are_told_from_others():
+    """A union of Structs that all have it as an int is as good as one of them; a container of them is not."""
+
+    class Bid(msgspec.Struct, tag=True):
+        at: int
+
+    class Auction(msgspec.Struct, tag=True):
+        at: int
+
+    class Person(msgspec.Struct, tag=True):
+        at: bool
+
+    for known in (Bid, Bid | Auction):
+        # Told so, it does not look again: what is no int is taken as it is.
+        assert EventTime("at", None, known).extract([Bid(True), Auction(2)], NOW_MS).bad == {}
+    for unknown in (None, Any, Bid | Person, Bid | None, list[Bid], dict[str, Bid]):
+        assert [*EventTime("at", None, unknown).extract([Bid(True), Auction(2)], NOW_MS).bad] == [0]
