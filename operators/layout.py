@@ -120,7 +120,7 @@ class Layout:
             gc=False,
         )
         self.result: Any = msgspec.defstruct(
-            "Result", [*bounds.items(), *[(p.name, p.aggregate.type) for p in placed]], frozen=True
+            "Result", [*bounds.items(), *[(p.name, p.aggregate.type) for p in placed]], frozen=True, gc=False
         )
 
     @property

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final, Protocol, overload
+from typing import Any, Final, Protocol, TypeAlias, overload
 
 from ..formats.format import RAW_LIMIT_BYTES, Decoded, Format, LineFormat, Undecodable
+
+Block: TypeAlias = bytes | memoryview
+"""Whole records: copied, or as they lie in the buffer."""
 
 _LENGTH: Final = struct.Struct(">I")
 _FEW: Final = 32
@@ -25,11 +28,15 @@ class Framing(Protocol):
         the buffer holds no whole record."""
         ...
 
-    def decode(self, block: bytes, final: bool) -> Decoded[Any]:
+    def block(self, buffer: bytes, start: int, stop: int) -> Block:
+        """That part of a buffer, as `decode` takes it."""
+        ...
+
+    def decode(self, block: Block, final: bool) -> Decoded[Any]:
         """The records of a block; starts count bytes."""
         ...
 
-    def positions(self, block: bytes, base: int, decoded: Decoded[Any]) -> Sequence[str]:
+    def positions(self, block: Block, base: int, decoded: Decoded[Any]) -> Sequence[str]:
         """Where each value stands, worked out when asked."""
         ...
 
@@ -38,7 +45,9 @@ class LineFraming:
     """Each record ends with a newline."""
 
     def __init__(self, format: LineFormat[Any]) -> None:
-        self.decode = format.decode_lines
+        self.decode: Callable[[Any, bool], Decoded[Any]] = format.decode_lines
+        # A subclass says it anew, for it may decode in another way.
+        self._views = vars(type(format)).get("takes_views", False)
 
     def cut(self, buffer: bytes, start: int, n_bytes: int, n_records: int) -> int:
         target = start + n_bytes
@@ -50,7 +59,10 @@ class LineFraming:
             return cut
         return (buffer.rfind(b"\n", start, target) + 1) or (buffer.find(b"\n", target) + 1) or start
 
-    def positions(self, block: bytes, base: int, decoded: Decoded[Any]) -> Sequence[str]:
+    def block(self, buffer: bytes, start: int, stop: int) -> Block:
+        return memoryview(buffer)[start:stop] if self._views else buffer[start:stop]
+
+    def positions(self, block: Block, base: int, decoded: Decoded[Any]) -> Sequence[str]:
         return Positions(block, base, decoded.starts, len(decoded.values))
 
 
@@ -79,7 +91,11 @@ class LengthFraming:
             n_records -= 1
         return cut
 
-    def decode(self, block: bytes, final: bool) -> Decoded[Any]:
+    def block(self, buffer: bytes, start: int, stop: int) -> Block:
+        return buffer[start:stop]
+
+    def decode(self, block: Block, final: bool) -> Decoded[Any]:
+        block = bytes(block)
         frames = list(_frames(block))
         decoded = self._format.decode_messages([block[start:stop] for start, stop in frames])
         if decoded.starts is not None:
@@ -92,14 +108,14 @@ class LengthFraming:
             decoded.undecodable.append(Undecodable(end, raw, "the file ends in the middle of a record"))
         return decoded
 
-    def positions(self, block: bytes, base: int, decoded: Decoded[Any]) -> Sequence[str]:
+    def positions(self, block: Block, base: int, decoded: Decoded[Any]) -> Sequence[str]:
         starts = decoded.starts
         if starts is None:
             starts = [start - 4 for start, _ in _frames(block)]
         return Positions(block, base, starts, len(decoded.values))
 
 
-def _frames(block: bytes) -> Iterator[tuple[int, int]]:
+def _frames(block: Block) -> Iterator[tuple[int, int]]:
     at, end = 0, len(block)
     while at + 4 <= end:
         (length,) = _LENGTH.unpack_from(block, at)
@@ -126,7 +142,7 @@ class Positions(Sequence[str]):
 
     __slots__ = ("_base", "_block", "_length", "_starts")
 
-    def __init__(self, block: bytes, base: int, starts: Sequence[int] | None, length: int) -> None:
+    def __init__(self, block: Block, base: int, starts: Sequence[int] | None, length: int) -> None:
         self._block = block
         self._base = base
         self._starts = starts
@@ -143,8 +159,9 @@ class Positions(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._length))]
         if self._starts is None:
-            ends = [-1, *(i for i, byte in enumerate(self._block) if byte == 10), len(self._block)]
-            starts = [a + 1 for a, b in pairwise(ends) if self._block[a + 1 : b].strip()]
+            block = bytes(self._block)
+            ends = [-1, *(i for i, byte in enumerate(block) if byte == 10), len(block)]
+            starts = [a + 1 for a, b in pairwise(ends) if block[a + 1 : b].strip()]
             # Several values on a line, or one on several: then the block is all that is known.
             self._starts = starts if len(starts) == self._length else []
         if not self._starts:

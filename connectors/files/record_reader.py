@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast
 from ..formats.format import RAW_LIMIT_BYTES, Format, LineFormat
 from ..source import Fetch, Lag, Offset, Rejected, SourceContext, SourceError, Split
 from .compression import Compression, compression_of
-from .framing import DamagedFrame, Framing, LengthFraming, LineFraming
+from .framing import Block, DamagedFrame, Framing, LengthFraming, LineFraming
 from .raw import Chunk, PlainFile, RawFile, open_raw
 
 _READ_AHEAD_BYTES: Final = 1 << 20
@@ -187,7 +187,7 @@ class RecordReader:
     def _past_stop(self) -> bool:
         return self._stop is not None and self.position >= self._stop
 
-    def _next_block(self, limit: int) -> tuple[bytes, bool]:
+    def _next_block(self, limit: int) -> tuple[Block, bool]:
         """The next whole records of the buffer, and whether nothing follows them in this split."""
         assert self._framing is not None
         buffer, at = self._buffer, self._at
@@ -209,7 +209,7 @@ class RecordReader:
         if cut - at > self._settings.max_record_bytes + 1 and self._too_long(cut):
             self._begin_skipping()
             return b"", False
-        return buffer[at:cut], final
+        return self._framing.block(buffer, at, cut), final
 
     def _takes_rest(self) -> bool:
         """Whether a record at the end of the file may do without its line end."""
@@ -218,7 +218,7 @@ class RecordReader:
     def _too_long(self, cut: int) -> bool:
         return isinstance(self._framing, LineFraming) and self._buffer.find(b"\n", self._at, cut - 1) < 0
 
-    async def _decode(self, block: bytes, final: bool) -> Fetch[Any] | None:
+    async def _decode(self, block: Block, final: bool) -> Fetch[Any] | None:
         """The records of a block; None when it holds but the beginning of one."""
         assert self._framing is not None
         decoded = self._framing.decode(block, final)
@@ -230,15 +230,16 @@ class RecordReader:
         rejected = []
         if decoded.undecodable:
             line = await self._line_at(base)
+            lines = bytes(block)
             rejected = [
-                Rejected(bad.raw, bad.reason, _place(line, block, base, bad.start)) for bad in decoded.undecodable
+                Rejected(bad.raw, bad.reason, _place(line, lines, base, bad.start)) for bad in decoded.undecodable
             ]
         positions = self._framing.positions(block, base, decoded)
         self._record_bytes = max(1.0, taken / max(1, len(decoded.values) + len(rejected)))
         self._at += taken
         return Fetch(decoded.values, self.offset(), positions=positions, rejected=rejected, n_bytes=taken)
 
-    async def _decode_finally(self, block: bytes) -> Fetch[Any]:
+    async def _decode_finally(self, block: Block) -> Fetch[Any]:
         fetch = await self._decode(block, True)
         assert fetch is not None
         return fetch

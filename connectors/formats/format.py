@@ -122,6 +122,9 @@ class LineFormat(Format[T], Protocol[T]):
         """The header line of a file whose first records are `values`; empty where the format has none."""
         ...
 
+    # A class may say `takes_views = True`, for itself and not for its subclasses: its `decode_lines` takes a `memoryview` as
+    # well, so that nothing need be copied.
+
 
 Part = Literal["key", "value"]
 """Which part of a message a format is for."""

@@ -24,17 +24,18 @@ class JsonFormat(Generic[T]):
     suffix = ".jsonl"
     has_header = False
     splittable = True
+    takes_views = True
 
     def __init__(self, type: Any = None) -> None:
         self.type = type
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Any if type is None else type)
         self._encoder = msgspec.json.Encoder()
 
-    def decode_lines(self, block: bytes, final: bool = True) -> Decoded[T]:
+    def decode_lines(self, block: bytes | memoryview, final: bool = True) -> Decoded[T]:
         try:
             return Decoded(self._decoder.decode_lines(block))
         except Exception:
-            return self._decode_one_by_one(block, final)
+            return self._decode_one_by_one(bytes(block), final)
 
     def _decode_one_by_one(self, block: bytes, final: bool) -> Decoded[T]:
         # Bulk decoding takes a value that spans lines as one. So must this path, or results would depend on
