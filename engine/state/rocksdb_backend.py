@@ -199,8 +199,8 @@ class RocksDBStore:
         self._unsampled += 1
         if self._unsampled >= self._sample_every:
             self._unsampled = 0
-            steady = all([table.sample() for table in self._by_name.values()])
-            self._sample_every = min(2 * self._sample_every, _SAMPLE_SELDOM) if steady else _SAMPLE_OFTEN
+            steady = [table.sample() for table in self._by_name.values()]
+            self._sample_every = min(2 * self._sample_every, _SAMPLE_SELDOM) if all(steady) else _SAMPLE_OFTEN
         return self.memory_bytes > self._spec.memory_budget_bytes
 
     def drop_unchanged(self) -> bool:
