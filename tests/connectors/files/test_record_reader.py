@@ -394,3 +394,56 @@ async def test_a_record_of_several_lines_is_given_whole_to_who_asks_for_one(tmp_
     values, rejected = await _one(files.csv(path), 1)
     assert [(row["a"], row["b"]) for row in values] == [("1", text), ("2", "y")]
     assert rejected == []
+
+
+async def test_no_read_brings_a_few_left_over_lines(tmp_path):
+    """Blocks are even: what is done once for a block is not done for three lines. Nothing is lost where buffers meet."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(b'{"n": %d, "s": "%s"}\n' % (n, b"x" * 150) for n in range(30_000)))
+    source, context = files.lines(path, formats.json(Row)), ManualSourceContext()
+    (split,) = await source.discover(context, frozenset())
+    reader = source.reader(context)
+    await reader.open(split, None)
+    numbers, sizes, end = [], [], False
+    while not end:
+        fetch = await reader.read(split.id, 2048)
+        numbers += [row.n for row in fetch.values]
+        sizes.append(len(fetch.values))
+        end = fetch.end
+    await reader.close()
+    assert numbers == list(range(30_000))
+    assert min(sizes[:-2]) > max(sizes) // 2, sizes
+
+
+async def test_a_line_longer_than_what_is_read_ahead_is_put_together(tmp_path):
+    """Whatever stands before and behind it in the buffers."""
+    rows = [b'{"n": %d, "s": "%s"}\n' % (n, b"x" * (2_500_000 if n % 7 == 3 else 10)) for n in range(15)]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(rows))
+    values, rejected = await _one(files.lines(path, formats.json(Row)))
+    assert [(row.n, len(row.s)) for row in values] == [(n, 2_500_000 if n % 7 == 3 else 10) for n in range(15)]
+    assert rejected == []
+
+
+async def test_a_format_made_of_another_gets_bytes(tmp_path):
+    """A view is for those who say that they take it; a subclass may do with the block what it likes."""
+
+    class Counting(formats.JsonFormat):
+        def decode_lines(self, block, final=True):
+            assert type(block) is bytes
+            return super().decode_lines(block, final)
+
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"n": 1}\n{"n": 2}\n')
+    values, rejected = await _one(files.lines(path, Counting(Row)))
+    assert ([row.n for row in values], rejected) == ([1, 2], [])
+
+
+async def test_a_long_line_in_the_middle_is_passed_over_without_being_held(tmp_path):
+    """Also where it begins behind good lines that were read with it."""
+    path = tmp_path / "rows.jsonl"
+    good = b'{"n": 1}\n'
+    path.write_bytes(good * 100 + b'{"n": 2, "s": "' + b"x" * 5_000_000 + b'"}\n' + good)
+    values, rejected = await _one(files.lines(path, formats.json(Row), max_line="100KB"))
+    assert [row.n for row in values] == [1] * 101
+    assert [bad.reason for bad in rejected] == ["longer than max_line=100000"]

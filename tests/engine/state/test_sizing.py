@@ -177,3 +177,14 @@ def test_samples_move_the_mean() -> None:
     size.sample([])
     size.measure([], [])
     assert size.mean > 9_000
+
+
+def test_a_sample_says_whether_the_mean_was_right() -> None:
+    """While it is, others need not be looked at so soon; an empty table says nothing against it."""
+    size = EntrySize()
+    assert not size.sample([("k", "x" * 10_000)])
+    for _ in range(10):
+        size.sample([("k", "x" * 10_000)])
+    assert size.sample([("k", "x" * 10_000)])
+    assert size.sample([])
+    assert not size.sample([("k", "")])
