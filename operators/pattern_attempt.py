@@ -24,6 +24,7 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
         start_ms: its timestamp.
         last_ms: timestamp of the newest record.
         length: how many records it has.
+        rounds: which round of its step's group it is in; 0 where the step is in none.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
     start_ms: int
     last_ms: int
     length: int
+    rounds: int
 
 
 class Attempts(msgspec.Struct, array_like=True):
@@ -67,12 +69,13 @@ def extended(
     """
     record, link = at
     count = attempt.count + 1 if attempt is not None and target.loop else 1
-    bits = plan.opened(target.step, count)
+    step = -1 if attempt is None else attempt.step
+    rounds = plan.rounds(step, 0 if attempt is None else attempt.rounds, target)
+    bits = plan.opened(target.step, count, rounds)
     if attempt is None:
-        return Attempt(target.step, count, bits, record, link, record, timestamp_ms, timestamp_ms, 1)
-    return Attempt(
-        target.step, count, bits, record, link, attempt.start, attempt.start_ms, timestamp_ms, attempt.length + 1
-    )
+        return Attempt(target.step, count, bits, record, link, record, timestamp_ms, timestamp_ms, 1, rounds)
+    start, length = attempt.start, attempt.length + 1
+    return Attempt(target.step, count, bits, record, link, start, attempt.start_ms, timestamp_ms, length, rounds)
 
 
 class Tests:

@@ -11,8 +11,9 @@ from .errors import FAILED, Failure, Guard, OnError, check_on_error
 from .operator import Operator, OperatorContext
 from .pattern_attempt import Attempt, Attempts, Tests, extended
 from .pattern_buffer import NO_LINK, Link, PatternBuffer, SoFar
+from .pattern_checks import check_pattern
 from .pattern_plan import PatternPlan, Target
-from .patterns import AfterMatch, Match, Pattern, SkipTo, check_pattern, no_skip
+from .patterns import AfterMatch, Match, Pattern, SkipTo, no_skip
 from .state import (
     KeyedTable,
     KeyedTableState,
@@ -42,7 +43,7 @@ class PatternMatch(Operator[T, Out]):
     after its watermark is `late`.
 
     A record costs, besides its wait, one look at each attempt of its key; a condition that looks at the record alone is
-    called once, however many attempts ask. State: the records that wait; per key the attempts (nine numbers each) and each
+    called once, however many attempts ask. State: the records that wait; per key the attempts (ten numbers each) and each
     record that one of them holds, once. `within` bounds it: without, an attempt that never goes on stays for ever.
 
     Args:

@@ -8,10 +8,10 @@ record of the key either is taken (a new attempt goes on from it) or passes by, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .pattern_step import Condition, Contiguity, Step
+from .pattern_step import Condition, Contiguity, Group, Step
 from .patterns import Pattern
 
 
@@ -23,6 +23,7 @@ class Target:
         bit: its bit in `open`.
         step: its index among the steps that take records.
         loop: whether the attempt stands at this step already.
+        again: whether it begins another round of the group at whose end the attempt stands.
         condition: what it takes.
         until: what ends its loop.
         strict: only the very next record.
@@ -33,6 +34,7 @@ class Target:
     bit: int
     step: int
     loop: bool
+    again: bool
     condition: Condition
     until: Condition | None
     strict: bool
@@ -63,8 +65,10 @@ class Place:
         least: how many records the step takes at least.
         most: how many at most; None: without end.
         loop_bit: the bit of the step's own loop; 0 before the first step.
-        onward: what is open once the step has enough records.
-        targets: the steps that may take the next record, the loop first, then in order.
+        rounds: the group that ends with this step: how many rounds it has at least and at most; None where none ends.
+        again_bit: the bit of the group's first step, if there may be another round; else 0.
+        onward: what is open once the step has enough records, and the group enough rounds.
+        targets: the steps that may take the next record: the loop, the next round, then the others in order.
         forbidden: the records that must not come.
         greedy: the bits of targets that must be closed before the attempt may end.
         timed: (bit, milliseconds): closed so long after the attempt's last record.
@@ -74,6 +78,8 @@ class Place:
     least: int
     most: int | None
     loop_bit: int
+    rounds: tuple[int, int | None] | None
+    again_bit: int
     onward: int
     targets: tuple[Target, ...]
     forbidden: tuple[Forbidden, ...]
@@ -100,15 +106,19 @@ class PatternPlan:
     """
 
     def __init__(self, pattern: Pattern[Any]) -> None:
-        takers = [step for step in pattern.steps if not step.negative]
-        negatives: list[list[Step]] = [[] for _ in takers]
-        n_seen = 0
+        takers: list[Step] = []
+        negatives: list[list[Step]] = []
+        indices: list[int] = []
         for step in pattern.steps:
-            if step.negative:
-                negatives[n_seen - 1].append(step)
+            if not step.negative:
+                takers.append(step)
+                negatives.append([])
             else:
-                n_seen += 1
+                negatives[-1].append(step)
+            indices.append(len(takers) - 1)
         self._takers, self._negatives = takers, negatives
+        groups = [replace(g, first=indices[g.first], last=indices[g.last]) for g in pattern.groups]
+        self._groups = {index: group for group in groups for index in range(group.first, group.last + 1)}
         n = len(takers)
         self.names = [step.name for step in takers]
         self.within_ms = pattern.within_ms
@@ -120,15 +130,37 @@ class PatternPlan:
         self.contextual = any(condition.contextual for condition in conditions)
         self.timed = any(place.timed for place in self.places)
 
-    def opened(self, step: int, count: int) -> int:
-        """What is open to an attempt that has just taken the record number `count` of `step`."""
+    def opened(self, step: int, count: int, rounds: int) -> int:
+        """What is open to an attempt that has just taken the record number `count` of `step`, in the round number `rounds` of
+        the step's group."""
         place = self.places[step]
         bits = self.fresh
         if place.most is None or count < place.most:
             bits |= place.loop_bit
         if count >= place.least:
-            bits |= place.onward
+            if place.rounds is None:
+                return bits | place.onward
+            least, most = place.rounds
+            if most is None or rounds < most:
+                bits |= place.again_bit
+            if rounds >= least:
+                bits |= place.onward
         return bits
+
+    def rounds(self, step: int, rounds: int, target: Target) -> int:
+        """The number of the round in which `target` takes a record; 0 where it is in no group.
+
+        Args:
+            step: where the attempt stands; −1 before the first step.
+            rounds: the number of the round there.
+            target: what takes the record.
+        """
+        group = self._groups.get(target.step)
+        if group is None:
+            return 0
+        if target.again:
+            return rounds + 1
+        return rounds if self._groups.get(step) is group else 1
 
     def advance(self, place: Place, bits: int, test: Callable[[Condition], object]) -> tuple[Sequence[Target], int]:
         """The targets that take a record, and what is open to the attempt when it passes by.
@@ -177,11 +209,20 @@ class PatternPlan:
     def _place(self, index: int) -> Place:
         takers, last = self._takers, len(self._takers) - 1
         own = takers[index] if index >= 0 else None
-        ahead = list(self._reachable(index))
-        reaches_end = index >= 0 and all(step.optional for step in takers[index + 1 :])
+        onward_steps = list(self._reachable(index))
+        reaches_end = onward_steps[-1] > last
+        ahead = onward_steps[:-1] if reaches_end else onward_steps
         at_end = self._negatives[last] if reaches_end else []
-        targets = [self._target(index, loop=True)] if own is not None and own.loops else []
-        targets += [self._target(other, loop=False) for other in ahead]
+        group = self._groups.get(index)
+        ends = group if group is not None and group.last == index else None
+        # In the order in which greedy steps have a right to a record.
+        wanted = [(index, "loop")] if own is not None and own.loops else []
+        wanted += [(ends.first, "again")] if ends is not None and ends.loops else []
+        wanted += [(other, "") for other in ahead]
+        targets = [
+            self._target(step, how, ends, sum(1 << later for later, _ in wanted[place + 1 :]))
+            for place, (step, how) in enumerate(wanted)
+        ]
         onward = sum(1 << other for other in ahead)
         if reaches_end:
             onward |= self.end | (self.waiting if at_end else 0)
@@ -191,6 +232,8 @@ class PatternPlan:
             least=1 if own is None else own.least,
             most=1 if own is None else own.most,
             loop_bit=0 if own is None else 1 << index,
+            rounds=None if ends is None else (ends.least, ends.most),
+            again_bit=1 << ends.first if ends is not None and ends.loops else 0,
             onward=onward,
             targets=tuple(targets),
             forbidden=tuple(self._forbidden(index, ahead, at_end)),
@@ -200,25 +243,44 @@ class PatternPlan:
         )
 
     def _reachable(self, index: int) -> Iterable[int]:
-        """The steps that can come next: optional ones, and the first that is not."""
-        for other in range(index + 1, len(self._takers)):
+        """The steps that can come next: optional ones, alone or in a group, and the first that is not; behind the last step
+        comes the end."""
+        other = index + 1
+        while other < len(self._takers):
             yield other
-            if not self._takers[other].optional:
+            group = self._groups.get(other)
+            if group is not None and group.first == other and group.optional:
+                other = group.last + 1
+            elif self._takers[other].optional:
+                other += 1
+            else:
                 return
+        if index >= 0:
+            yield other
 
-    def _target(self, index: int, *, loop: bool) -> Target:
+    def _target(self, index: int, how: str, group: Group | None, later: int) -> Target:
+        """A step that may take the next record.
+
+        Args:
+            index: which.
+            how: `loop`, or `again` for another round of `group`; else empty.
+            group: the group that ends where the attempt stands.
+            later: the bits of the steps that a greedy step has a right before.
+        """
         step = self._takers[index]
-        contiguity = step.inner if loop else step.contiguity
-        ahead = sum(1 << other for other in range(index + 1, len(self._takers)))
+        contiguity = step.inner if how == "loop" else step.contiguity
+        if how == "again" and group is not None:
+            contiguity = group.inner
         return Target(
             bit=1 << index,
             step=index,
-            loop=loop,
+            loop=how == "loop",
+            again=how == "again",
             condition=step.condition,
             until=step.until,
             strict=contiguity is Contiguity.STRICT,
             relaxed=contiguity is Contiguity.RELAXED,
-            beyond=ahead | self.end | self.waiting if step.greedy else 0,
+            beyond=later | self.end | self.waiting if step.greedy else 0,
         )
 
     def _forbidden(self, index: int, ahead: Sequence[int], at_end: Sequence[Step]) -> Iterable[Forbidden]:

@@ -104,15 +104,50 @@ class Step:
 
     def __str__(self) -> str:
         words = [f"{'not_' if self.negative else ''}{self.contiguity.value}({self.name!r})"]
-        if (self.least, self.most) != (1, 1):
-            most = "or more" if self.most is None else f"to {self.most}"
-            words.append(f"{self.least} {most}")
-        if self.loops and self.inner is not Contiguity.RELAXED:
-            words.append("consecutive" if self.inner is Contiguity.STRICT else "combinations")
-        words += [name for name in ("optional", "greedy", "until") if getattr(self, name)]
+        words += _how_often(self)
+        words += [name for name in ("greedy", "until") if getattr(self, name)]
         if self.within_ms is not None:
             words.append(f"within_previous {format_ms(self.within_ms)}")
         return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps that come together, any number of times.
+
+    Attributes:
+        first: index of the first of them among the steps of the pattern.
+        last: index of the last.
+        least: how many rounds there are at least, if there are any.
+        most: how many at most; None: without end.
+        optional: whether there may be none.
+        inner: what may lie between two rounds.
+    """
+
+    first: int
+    last: int
+    least: int = 1
+    most: int | None = 1
+    optional: bool = False
+    inner: Contiguity = Contiguity.RELAXED
+
+    @property
+    def loops(self) -> bool:
+        """Whether there can be more than one round."""
+        return self.most != 1
+
+    def __str__(self) -> str:
+        return " ".join(["group", *_how_often(self)])
+
+
+def _how_often(what: Step | Group) -> list[str]:
+    words = []
+    if (what.least, what.most) != (1, 1):
+        most = "or more" if what.most is None else f"to {what.most}"
+        words.append(f"{what.least} {most}")
+    if what.loops and what.inner is not Contiguity.RELAXED:
+        words.append("consecutive" if what.inner is Contiguity.STRICT else "combinations")
+    return [*words, "optional"] if what.optional else words
 
 
 def condition_of(test: Callable[..., object], called: str) -> Condition:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from .pattern_step import ALWAYS, Contiguity, MatchSoFar, Step, condition_of
+from .pattern_step import ALWAYS, Contiguity, Group, MatchSoFar, Step, condition_of
 from .time import Duration, duration_ms, format_ms
 
 K = TypeVar("K")
@@ -66,39 +66,44 @@ class Match(msgspec.Struct, Generic[K, T], frozen=True):
 class Pattern(Generic[T]):
     """A sequence of steps. Made by `begin`; methods that say how many, or what fits, speak of the newest step.
 
+    In place of a step may stand a pattern: its steps are then a group, and methods that say how many speak of all of them
+    together.
+
     Attributes:
-        steps: the steps, in order.
+        steps: the steps, in order, those of groups among them.
         within_ms: a match spans less than this from its first record to its last; None: any time.
         type: the type of the records, where it was given.
+        groups: the groups, in order.
     """
 
     steps: tuple[Step, ...]
     within_ms: int | None = None
     type: Any = None
+    groups: tuple[Group, ...] = ()
 
     # --------------------------------------------------------------------- steps
 
-    def next(self, name: str) -> Pattern[T]:
+    def next(self, name: str | Pattern[T]) -> Pattern[T]:
         """A step whose record comes right after the one before: any other record of the key ends the attempt."""
-        return self._and(Step(name, Contiguity.STRICT))
+        return self._and(name, Contiguity.STRICT)
 
-    def followed_by(self, name: str) -> Pattern[T]:
+    def followed_by(self, name: str | Pattern[T]) -> Pattern[T]:
         """A step that takes the next record that fits; those that do not are passed over."""
-        return self._and(Step(name, Contiguity.RELAXED))
+        return self._and(name, Contiguity.RELAXED)
 
-    def followed_by_any(self, name: str) -> Pattern[T]:
+    def followed_by_any(self, name: str | Pattern[T]) -> Pattern[T]:
         """A step that takes any later record that fits: one match for each."""
-        return self._and(Step(name, Contiguity.ANY))
+        return self._and(name, Contiguity.ANY)
 
     def not_next(self, name: str) -> Pattern[T]:
         """The record right after the one before must not fit. At the end of a pattern it is sure with the next record of
         the key, when `within` is over, or at the end of the stream."""
-        return self._and(Step(name, Contiguity.STRICT, negative=True))
+        return self._and(name, Contiguity.STRICT, negative=True)
 
     def not_followed_by(self, name: str) -> Pattern[T]:
         """No record that fits may come before the step after it has its record; at the end of a pattern: before
         `within`, or its own `within_previous`, is over."""
-        return self._and(Step(name, Contiguity.RELAXED, negative=True))
+        return self._and(name, Contiguity.RELAXED, negative=True)
 
     # ---------------------------------------------------------------- what fits
 
@@ -146,8 +151,10 @@ class Pattern(Generic[T]):
         """
         if least < 1 or (most is not None and most < least):
             asked = f"times({least})" if most is None else f"times({least}, {most})"
-            raise ValueError(f"step {self._newest.name!r}: {asked} needs 1 <= least <= most; none at all is optional()")
-        return self._with(least=least, most=least if most is None else most)
+            raise ValueError(
+                f"step {self.steps[-1].name!r}: {asked} needs 1 <= least <= most; none at all is optional()"
+            )
+        return self._with_number(least=least, most=least if most is None else most)
 
     def times_or_more(self, least: int) -> Pattern[T]:
         """The step takes `least` records or more.
@@ -155,7 +162,7 @@ class Pattern(Generic[T]):
         Raises:
             ValueError: `least` is less than 1.
         """
-        return replace(self.times(least)._with(most=None))
+        return self.times(least)._with_number(most=None)
 
     def one_or_more(self) -> Pattern[T]:
         """The step takes one record or more; a match for each number of them, unless it is `greedy`."""
@@ -163,7 +170,7 @@ class Pattern(Generic[T]):
 
     def optional(self) -> Pattern[T]:
         """The step may take no record at all."""
-        return self._with(optional=True)
+        return self._with_number(optional=True)
 
     def greedy(self) -> Pattern[T]:
         """The step takes as many records as it can: a match goes on to the next step, or ends, only with a record that the
@@ -172,12 +179,12 @@ class Pattern(Generic[T]):
 
     def consecutive(self) -> Pattern[T]:
         """The records of the step come right after each other, as with `next`."""
-        return self._with(inner=Contiguity.STRICT)
+        return self._with_number(inner=Contiguity.STRICT)
 
     def allow_combinations(self) -> Pattern[T]:
         """The step may leave out records that fit, as with `followed_by_any`. Matches may be as many as there are subsets
         of them."""
-        return self._with(inner=Contiguity.ANY)
+        return self._with_number(inner=Contiguity.ANY)
 
     # --------------------------------------------------------------------- time
 
@@ -201,42 +208,86 @@ class Pattern(Generic[T]):
         return self._with(within_ms=_positive_ms(duration, "within_previous"))
 
     def __str__(self) -> str:
-        first, *others = map(str, self.steps)
-        steps = ", ".join([first.replace(Contiguity.ANY.value, "begin", 1), *others])
-        return steps if self.within_ms is None else f"{steps} within {format_ms(self.within_ms)}"
+        steps = [str(step) for step in self.steps]
+        steps[0] = steps[0].replace(Contiguity.ANY.value, "begin", 1)
+        for group in self.groups:
+            steps[group.first] = f"{group} ({steps[group.first]}"
+            steps[group.last] = f"{steps[group.last]})"
+        told = ", ".join(steps)
+        return told if self.within_ms is None else f"{told} within {format_ms(self.within_ms)}"
 
     # ----------------------------------------------------------------- internals
 
     @property
     def _newest(self) -> Step:
+        """The newest step.
+
+        Raises:
+            ValueError: it is the last of a group, which is closed.
+        """
+        if self._newest_group is not None:
+            raise ValueError(
+                "the newest step is a group, which has a number, optional, consecutive and allow_combinations: say the rest "
+                "of its steps, where they are made"
+            )
         return self.steps[-1]
 
-    def _and(self, step: Step) -> Pattern[T]:
-        _check_name(step.name)
-        if any(step.name == other.name for other in self.steps):
-            raise ValueError(f"a pattern has two steps {step.name!r}: give each a name of its own")
-        return replace(self, steps=(*self.steps, step))
+    @property
+    def _newest_group(self) -> Group | None:
+        group = self.groups[-1] if self.groups else None
+        return group if group is not None and group.last == len(self.steps) - 1 else None
+
+    def _and(self, added: str | Pattern[T], contiguity: Contiguity, *, negative: bool = False) -> Pattern[T]:
+        if isinstance(added, Pattern):
+            if negative:
+                raise ValueError("what must not come is a step, not a group")
+            return self._and_group(added, contiguity)
+        _check_name(added)
+        self._check_new(added)
+        return replace(self, steps=(*self.steps, Step(added, contiguity, negative=negative)))
+
+    def _and_group(self, group: Pattern[T], contiguity: Contiguity) -> Pattern[T]:
+        _check_group(group)
+        for step in group.steps:
+            self._check_new(step.name)
+        first, *others = group.steps
+        steps = (*self.steps, replace(first, contiguity=contiguity), *others)
+        return replace(self, steps=steps, groups=(*self.groups, Group(len(self.steps), len(steps) - 1)))
+
+    def _check_new(self, name: str) -> None:
+        if any(name == step.name for step in self.steps):
+            raise ValueError(f"a pattern has two steps {name!r}: give each a name of its own")
 
     def _with(self, **settings: Any) -> Pattern[T]:
         return replace(self, steps=(*self.steps[:-1], replace(self._newest, **settings)))
+
+    def _with_number(self, **settings: Any) -> Pattern[T]:
+        group = self._newest_group
+        if group is None:
+            return self._with(**settings)
+        return replace(self, groups=(*self.groups[:-1], replace(group, **settings)))
 
 
 @overload
 def begin(name: str) -> Pattern[Any]: ...
 @overload
+def begin(name: Pattern[T]) -> Pattern[T]: ...
+@overload
 def begin(name: str, type: type[T]) -> Pattern[T]: ...
-def begin(name: str, type: Any = None) -> Pattern[Any]:
+def begin(name: str | Pattern[Any], type: Any = None) -> Pattern[Any]:
     """The first step of a pattern. Every record that fits it begins an attempt.
 
     Args:
-        name: the step's name.
+        name: the step's name; or a pattern, whose steps are a group.
         type: the type of the records, for checkers, and for storing them where the stream does not know it.
 
     Raises:
-        ValueError: the name is empty.
+        ValueError: the name is empty, or the pattern cannot be a group.
     """
-    _check_name(name)
     # Nothing stands before it, so nothing can lie between.
+    if isinstance(name, Pattern):
+        return Pattern((), type=type or name.type)._and_group(name, Contiguity.ANY)
+    _check_name(name)
     return Pattern((Step(name, Contiguity.ANY),), type=type)
 
 
@@ -293,63 +344,21 @@ def skip_to_last(step: str) -> AfterMatch:
     return AfterMatch(SkipTo.LAST, step)
 
 
-def check_pattern(pattern: Pattern[Any], after_match: AfterMatch) -> None:
-    """Refuse what cannot be carried out.
+def _check_group(pattern: Pattern[Any]) -> None:
+    """Refuse what cannot be a group of steps.
 
     Raises:
-        ValueError: says which step, and why.
+        ValueError: says why.
     """
-    if not isinstance(pattern, Pattern):
-        raise ValueError(f'match takes a pattern, patterns.begin("a").next("b")…, not {pattern!r}')
-    for step in pattern.steps:
-        _check_step(step, last=step is pattern.steps[-1])
-    _check_end(pattern)
-    named = {step.name for step in pattern.steps if not step.negative}
-    if after_match.step is not None and after_match.step not in named:
-        raise ValueError(
-            f"{after_match.to.value}({after_match.step!r}): the pattern has no such step that takes records"
-        )
-
-
-def _check_step(step: Step, *, last: bool) -> None:
-    what = f"step {step.name!r}"
-    if step.negative:
-        if step.loops or step.least > 1 or step.optional or step.greedy or step.until is not None:
-            raise ValueError(f"{what} must not come: it cannot have a number, optional, greedy or until")
-        if step.within_ms is not None and not (last and step.contiguity is Contiguity.RELAXED):
-            raise ValueError(
-                f"{what}: within_previous is for steps that take records, and for not_followed_by at the end"
-            )
-        return
-    if step.greedy and step.least == step.most and not step.optional:
-        raise ValueError(f"{what} takes {step.least} and never more: greedy means nothing for it")
-    if step.until is not None and not step.loops:
-        raise ValueError(f"{what}: until ends a loop: use it with one_or_more, times_or_more or times")
-    if step.inner is not Contiguity.RELAXED and not step.loops:
-        name = "consecutive" if step.inner is Contiguity.STRICT else "allow_combinations"
-        raise ValueError(f"{what}: {name} speaks of several records: use it with one_or_more, times_or_more or times")
-
-
-def _check_end(pattern: Pattern[Any]) -> None:
-    """At its end a pattern must come to know that nothing more will come."""
+    if pattern.groups:
+        raise ValueError("a group cannot have groups in it: name its steps one by one")
     if pattern.within_ms is not None:
-        return
-    for step in reversed(pattern.steps):
-        if step.negative:
-            if step.contiguity is Contiguity.RELAXED and pattern.steps[-1].within_ms is None:
-                raise ValueError(
-                    f"a pattern that ends with not_followed_by({step.name!r}) must know how long to wait: add within "
-                    "or within_previous"
-                )
-            continue
-        endless = step.greedy and step.most is None and step.inner is not Contiguity.STRICT
-        if endless and step.until is None and step.within_ms is None:
-            raise ValueError(
-                f"a pattern that ends with the greedy step {step.name!r} never knows whether it has all: add within, "
-                "within_previous, until, consecutive or a highest number"
-            )
-        if not step.optional:
-            return
+        raise ValueError("a group has no within: it speaks of a whole match, so say it of that")
+    if len([step for step in pattern.steps if not step.negative]) < 2:
+        raise ValueError(f"a group has two steps or more: give step {pattern.steps[0].name!r} its number itself")
+    for step in (pattern.steps[0], pattern.steps[-1]):
+        if step.negative or step.optional:
+            raise ValueError(f"step {step.name!r}: a group begins and ends with a step that takes a record")
 
 
 def _check_name(name: str) -> None:

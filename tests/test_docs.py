@@ -231,7 +231,7 @@ REFERENCES = {
     "windows": _public(windows),
     "operators": _methods(Stream, KeyedStream, OverStream, WindowedStream),
     "joins": _methods(KeyedJoins, Lookups, Table, ConnectedStreams),
-    "patterns": _public(patterns) - {"check_pattern"} | _methods(patterns.Pattern, patterns.Match),
+    "patterns": _public(patterns) | _methods(patterns.Pattern, patterns.Match),
     "cli": set(_COMMANDS),
     "metrics": _metrics(),
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise, product, takewhile
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,8 +17,9 @@ from tidegate.engine import OperatorError, RunConfig, Topology, TopologyError, r
 from tidegate.engine.testing import OperatorHarness
 from tidegate.engine.testing.scripted import BARRIER, CRASH, ScriptedSource, run_script
 from tidegate.operators import MatchSoFar, patterns
+from tidegate.operators.pattern_checks import check_pattern
 from tidegate.operators.pattern_match import PatternMatch
-from tidegate.operators.pattern_step import Condition, Contiguity, Step
+from tidegate.operators.pattern_step import Condition, Contiguity, Group, Step
 from tidegate.operators.patterns import AfterMatch, Pattern
 from tidegate.operators.time import MAX_WATERMARK, MIN_WATERMARK
 
@@ -43,13 +45,15 @@ class Oracle:
         self.within = pattern.within_ms
         self.steps = [step for step in pattern.steps if not step.negative]
         self.nots: list[list[Step]] = [[] for _ in self.steps]
-        seen = -1
+        places, seen = [], -1
         for step in pattern.steps:
             if step.negative:
                 self.nots[seen].append(step)
             else:
                 seen += 1
+            places.append(seen)
         self.last = pattern.steps[-1]
+        self.groups = [replace(group, first=places[group.first], last=places[group.last]) for group in pattern.groups]
 
     def fits(self, condition: Condition, path: Path, event: int) -> bool:
         """Whether an event fits, in the light of what has been taken."""
@@ -76,28 +80,60 @@ class Oracle:
         return found
 
     def _count(self, path: Path) -> int:
-        return sum(step == path[-1][0] for step, _ in path)
+        """How many records the newest step has, one after the other."""
+        return len(list(takewhile(lambda taken: taken[0] == path[-1][0], reversed(path))))
+
+    def _ended(self, step: int) -> Group | None:
+        """The group that ends with a step."""
+        return next((group for group in self.groups if group.last == step), None)
+
+    def _rounds(self, path: Path, group: Group) -> int:
+        """How often the group that a path ends in has begun."""
+        inside = [step for step, _ in path if group.first <= step <= group.last]
+        return 1 + sum(later < earlier for earlier, later in pairwise(inside))
 
     def _between(self, path: Path, to: int) -> list[Step]:
         """What must not come between the end of a path and a record of step `to` (beyond the last: the end)."""
         if to == len(self.steps):
             return self.nots[-1]
         at = path[-1][0] if path else 0
-        behind = range(at, at + 1) if path and to == at else range(at, to)
-        return [step for a in behind for step in self.nots[a]]
+        behind = range(at, at + 1) if path and to <= at else range(at, to)
+        left_out = {
+            a for g in self.groups if (at < g.first or not path) and to > g.last for a in range(g.first, g.last)
+        }
+        return [step for a in behind if a not in left_out for step in self.nots[a]]
 
     def _reachable(self, path: Path) -> list[int]:
-        """The steps that may come next, as far as numbers go; `len(steps)` is the end."""
+        """The steps that may come next, as far as numbers go; `len(steps)` is the end. In the order in which greedy ones have
+        a right: more of the same, another round of the group, what comes later."""
         at = path[-1][0] if path else -1
         found = []
         if path and (self.steps[at].most is None or self._count(path) < self.steps[at].most):  # type: ignore[operator]
             found.append(at)
-        if not path or self._count(path) >= self.steps[at].least:
-            for step in range(at + 1, len(self.steps) + 1):
+        enough = not path or self._count(path) >= self.steps[at].least
+        group = self._ended(at)
+        if enough and group is not None:
+            rounds = self._rounds(path, group)
+            if group.most is None or rounds < group.most:
+                found.append(group.first)
+            enough = rounds >= group.least
+        if enough:
+            step = at + 1
+            while step <= len(self.steps):
                 found.append(step)
-                if step < len(self.steps) and not self.steps[step].optional:
+                skipped = next((g for g in self.groups if g.first == step and g.optional), None)
+                if step < len(self.steps) and not self.steps[step].optional and skipped is None:
                     break
+                step = step + 1 if skipped is None else skipped.last + 1
         return [step for step in found if path or step < len(self.steps)]
+
+    def _contiguity(self, path: Path, to: int) -> Contiguity:
+        """What may lie between the end of a path and a record of step `to`."""
+        at, step = path[-1][0], self.steps[to]
+        if at == to:
+            return step.inner
+        group = self._ended(at)
+        return group.inner if to < at and group is not None else step.contiguity
 
     def _takes(self, path: Path, to: int, event: int) -> bool:
         """Whether `event` can be taken by `to`, leaving aside that a greedy step might want it, or an event before it."""
@@ -111,7 +147,7 @@ class Oracle:
         gap = range(path[-1][1] + 1, event) if path else range(0)
         if path:
             loop = path[-1][0] == to
-            contiguity = step.inner if loop else step.contiguity
+            contiguity = self._contiguity(path, to)
             if contiguity is Contiguity.STRICT and gap:
                 return False
             if contiguity is Contiguity.RELAXED and any(self.fits(step.condition, path, e) for e in gap):
@@ -134,7 +170,9 @@ class Oracle:
 
     def _greedy(self, path: Path, before: int) -> list[int]:
         """The greedy steps that have a right before step `before`."""
-        return [step for step in self._reachable(path) if step < before and self.steps[step].greedy]
+        in_order = self._reachable(path)
+        sooner = in_order[: in_order.index(before)] if before in in_order else []
+        return [step for step in sooner if self.steps[step].greedy]
 
     def _may_follow(self, path: Path, to: int, event: int) -> bool:
         if not self._takes(path, to, event):
@@ -184,7 +222,7 @@ class Oracle:
         step, last = self.steps[to], path[-1][1]
         loop = path[-1][0] == to
         until = over if step.within_ms is None else min(over, (self.events[last][0] + step.within_ms - 1, END))
-        contiguity = step.inner if loop else step.contiguity
+        contiguity = self._contiguity(path, to)
         for event in range(last + 1, len(self.events)):
             at = (self.events[event][0], event)
             if at > until:
@@ -263,8 +301,22 @@ def pattern_of(draw: Any) -> Pattern[str]:
             pattern = pattern.greedy()
         if draw(st.integers(0, 5)) == 0:
             pattern = pattern.within_previous(f"{draw(st.integers(1, 4))}ms")
+    if draw(st.booleans()):
+        pattern = replace(pattern, groups=draw(st.sampled_from([*_groups_of(pattern)])))
     within = draw(st.sampled_from([None, 1, 3, 6, 6, 20]))
     return pattern if within is None else pattern.within(f"{within}ms")
+
+
+def _groups_of(pattern: Pattern[str]) -> Iterator[tuple[Group, ...]]:
+    """None, and every group that some of the steps may be."""
+    yield ()
+    numbers = [(1, 1), (1, None), (2, 2), (1, 2), (2, None)]
+    for first, last in combinations(range(len(pattern.steps)), 2):
+        if any(pattern.steps[end].negative or pattern.steps[end].optional for end in (first, last)):
+            continue
+        for (least, most), optional, inner in product(numbers, (False, True), Contiguity):
+            if most != 1 or (optional and inner is Contiguity.RELAXED):
+                yield (Group(first, last, least, most, optional, inner),)
 
 
 @st.composite
@@ -315,7 +367,8 @@ def expected(
         oracle = Oracle(pattern, events)
 
         def shown(moment: int, path: Path, key: str = key, events: list[Event] = events) -> Any:
-            return moment, key, [(f"s{_named(pattern, step)}", *events[event]) for step, event in path]
+            by_step = sorted(path, key=lambda taken: taken[0])
+            return moment, key, [(f"s{_named(pattern, step)}", *events[event]) for step, event in by_step]
 
         matches += [shown(moment, path) for moment, path in oracle.matches(after)]
         if after == patterns.no_skip():
@@ -376,7 +429,7 @@ def _over_values(step: Step) -> Step:
 
 def _can_be_carried_out(pattern: Pattern[str], after: AfterMatch) -> bool:
     try:
-        patterns.check_pattern(pattern, after)
+        check_pattern(pattern, after)
     except ValueError:
         return False
     return True

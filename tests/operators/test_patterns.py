@@ -256,3 +256,94 @@ def test_skipping_to_a_step_that_is_not_there_is_refused() -> None:
     for step in ("n", "c"):
         with pytest.raises(ValueError, match=rf"skip_to_last\('{step}'\): the pattern has no such step"):
             PatternMatch(pattern, after_match=patterns.skip_to_last(step))
+
+
+def group() -> Pattern[str]:
+    """An `a`, and later a `b`."""
+    return patterns.begin("a", str).where(fits("a")).followed_by("b").where(fits("b"))
+
+
+C = patterns.begin("c", str).where(fits("c"))
+
+
+def rounds(pattern: Pattern[str], values: str) -> list[str]:
+    """The matches, each with its records in the order in which they came."""
+    order = values.split()
+    return [" ".join(sorted(match.split(), key=order.index)) for match in matched(pattern, values)]
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [
+        (lambda p: p, ["c a1 b1 d"]),
+        (lambda p: p.times(2), ["c a1 b1 a2 b2 d"]),
+        (lambda p: p.times(2, 3), ["c a1 b1 a2 b2 a3 b3 d", "c a1 b1 a2 b2 d"]),
+        (lambda p: p.one_or_more(), ["c a1 b1 a2 b2 a3 b3 d", "c a1 b1 a2 b2 d", "c a1 b1 d"]),
+        (lambda p: p.times_or_more(3), ["c a1 b1 a2 b2 a3 b3 d"]),
+        (lambda p: p.times(4), []),
+        (lambda p: p.times(3).optional(), ["c a1 b1 a2 b2 a3 b3 d", "c d"]),
+        (lambda p: p.one_or_more().consecutive(), ["c a1 b1 a2 b2 d", "c a1 b1 d"]),
+    ],
+)
+def test_a_group_of_steps_comes_so_often(number: Any, wanted: list[str]) -> None:
+    """All its steps, one round after the other; the third round stands apart."""
+    pattern = number(C.followed_by(group())).followed_by("d").where(fits("d"))
+    assert sorted(rounds(pattern, "c a1 b1 a2 b2 x a3 b3 d")) == wanted
+
+
+def test_rounds_of_a_group_may_leave_out_records() -> None:
+    """Any round that fits goes on."""
+    pattern = C.followed_by(group()).times(2).allow_combinations().followed_by("d").where(fits("d"))
+    assert sorted(rounds(pattern, "c a1 b1 a2 b2 a3 b3 d")) == ["c a1 b1 a2 b2 d", "c a1 b1 a3 b3 d"]
+
+
+def test_a_pattern_may_begin_and_end_with_groups() -> None:
+    """One behind the other, each with its own number."""
+    second = patterns.begin("c", str).where(fits("c")).next("d").where(fits("d"))
+    pattern = patterns.begin(group()).times(2).next(second).optional()
+    assert sorted(rounds(pattern, "a1 b1 a2 b2 c d")) == ["a1 b1 a2 b2", "a1 b1 a2 b2 c d"]
+
+
+def test_what_must_not_come_inside_a_group_ends_the_round() -> None:
+    """And with it what waits for the round."""
+    quiet = patterns.begin("a", str).where(fits("a")).not_followed_by("x").where(fits("x"))
+    pattern = patterns.begin(quiet.followed_by("b").where(fits("b"))).times(2)
+    assert rounds(pattern, "a1 b1 a2 b2") == ["a1 b1 a2 b2"]
+    assert rounds(pattern, "a1 b1 a2 x b2") == []
+    assert rounds(pattern, "a1 b1 x a2 b2") == ["a1 b1 a2 b2"]
+
+
+def test_a_group_is_told_apart_in_words() -> None:
+    """So that the state of another pattern is refused."""
+    pattern = C.followed_by(group()).one_or_more().consecutive().optional()
+    assert str(pattern) == "begin('c'), group 1 or more consecutive optional (followed_by('a'), followed_by('b'))"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: C.not_followed_by(group()), "what must not come is a step, not a group"),
+        (lambda: C.next(A), "a group has two steps or more: give step 'a' its number itself"),
+        (lambda: C.next(group().within("1s")), "a group has no within"),
+        (lambda: C.next(patterns.begin(group())), "a group cannot have groups in it"),
+        (lambda: C.next(group().optional()), "step 'b': a group begins and ends with a step that takes a record"),
+        (lambda: C.next(group().not_next("x")), "step 'x': a group begins and ends with a step that takes a record"),
+        (lambda: A.next(group()), "two steps 'a'"),
+        (lambda: C.next(group()).where(fits("b")), "the newest step is a group"),
+        (lambda: C.next(group()).greedy(), "the newest step is a group"),
+        (
+            lambda: PatternMatch(C.next(group()).consecutive(), type=str),
+            "the group of 'a': consecutive speaks of several",
+        ),
+        (
+            lambda: PatternMatch(
+                C.next(patterns.begin("a", str).one_or_more().greedy().next("b")).one_or_more(), type=str
+            ),
+            "ends with the greedy step 'a' never knows whether it has all",
+        ),
+    ],
+)
+def test_what_cannot_be_a_group_is_refused(make: Any, message: str) -> None:
+    """One clear line when the pattern is made, or the topology is built."""
+    with pytest.raises(ValueError, match=message):
+        make()
