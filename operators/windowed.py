@@ -216,9 +216,12 @@ def window_join(
         )
     if not isinstance(assigner, SessionWindows):
         raise ValueError(f"streams cannot be joined in windows {assigner}: use tumbling, sliding or session windows")
-    if lateness_ms:
-        raise ValueError(
-            f"joins in windows {assigner} have no allowed_lateness: leave it out, and let the sources' watermarks wait "
-            "longer (out_of_orderness)"
-        )
-    return SessionJoin(assigner, left_type=left_type, right_type=right_type, how=how, select=select, on_error=on_error)
+    return SessionJoin(
+        assigner,
+        left_type=left_type,
+        right_type=right_type,
+        how=how,
+        select=select,
+        allowed_lateness_ms=lateness_ms,
+        on_error=on_error,
+    )
