@@ -5,8 +5,8 @@ usual settings: of fifty events one is a person, three are auctions, forty-six a
 the last hundred auctions, three quarters of them come from one of the last hundred persons; an auction is open for as long
 as it takes to begin a hundred others, on average. The random numbers are others than there, and so are the letters.
 
-Event time runs at `rate` events per second, in order, or in groups of `disorder` events that are shuffled as there. It begins
-shortly before a midnight, for the queries that count by day.
+Event time runs at `rate` events per second, in order, or in groups of `disorder` events that are shuffled as there. Unless
+told otherwise it begins shortly before a midnight, for the queries that count by day.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -47,8 +48,10 @@ LEAD: Final = 10
 HOT_EVERY: Final = 100
 """The first of so many auctions, and of so many persons, is hot while it is among the newest."""
 
+CHUNK: Final = 100_000
+"""Events that are made at a time: those of a chunk depend on the settings and its number alone."""
+
 _SEED: Final = 42
-_CHUNK: Final = 100_000
 _EXTRA_BYTES: Final = {"person": 200, "auction": 500, "bid": 100}
 _STATES: Final = ("AZ", "CA", "ID", "OR", "WA", "WY")
 _CITIES: Final = (
@@ -83,18 +86,20 @@ class Settings:
         rate: events per second of event time.
         disorder: so many events in a row come in another order than that of their times.
         seed: other events of the same kind.
+        start_ms: the time of the first event.
     """
 
     rate: int = 10_000
     disorder: int = 1
     seed: int = _SEED
+    start_ms: int = START_MS
 
 
 def json_chunks(n: int, settings: Settings | None = None) -> Iterator[bytes]:
     """The first `n` events as JSON lines, in blocks of whole lines."""
-    maker = _Maker(settings or Settings())
+    maker = line_maker(settings or Settings())
     # A chunk is always drawn whole, so that the first events of many are those of few.
-    for first in range(0, n, _CHUNK):
+    for first in range(0, n, CHUNK):
         yield "".join(maker.lines(first)[: n - first]).encode()
 
 
@@ -108,7 +113,8 @@ def events(n: int, settings: Settings | None = None) -> Iterator[Event]:
 def events_file(folder: Path, n: int, settings: Settings | None = None) -> Path:
     """The file of the first `n` events as JSON lines, made if it is not there yet. It is whole or not there."""
     made = settings or Settings()
-    path = folder / f"nexmark-v{VERSION}-{n}-rate{made.rate}-disorder{made.disorder}-seed{made.seed}.jsonl"
+    start = "" if made.start_ms == START_MS else f"-start{made.start_ms}"
+    path = folder / f"nexmark-v{VERSION}-{n}-rate{made.rate}-disorder{made.disorder}-seed{made.seed}{start}.jsonl"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -118,7 +124,15 @@ def events_file(folder: Path, n: int, settings: Settings | None = None) -> Path:
     return path
 
 
-class _Maker:
+@lru_cache(maxsize=4)
+def line_maker(settings: Settings) -> LineMaker:
+    """What makes the lines of events."""
+    return LineMaker(settings)
+
+
+class LineMaker:
+    """Makes the lines of events, chunk by chunk. Get one from `line_maker`: it takes a while to be made."""
+
     def __init__(self, settings: Settings) -> None:
         import numpy as np
 
@@ -135,13 +149,13 @@ class _Maker:
     def lines(self, first: int) -> list[str]:
         """The lines of the chunk that begins with event number `first`."""
         np, settings = self._np, self._settings
-        random = np.random.default_rng([settings.seed, 1 + first // _CHUNK])
-        number = np.arange(first, first + _CHUNK, dtype=np.int64)
+        random = np.random.default_rng([settings.seed, 1 + first // CHUNK])
+        number = np.arange(first, first + CHUNK, dtype=np.int64)
         within = number % settings.disorder
         shuffled = number - within + number * 953 % settings.disorder
-        time = START_MS + shuffled * 1000 // settings.rate
+        time = settings.start_ms + shuffled * 1000 // settings.rate
         place = number % N_EVENTS
-        lines = np.empty(_CHUNK, dtype=object)
+        lines = np.empty(CHUNK, dtype=object)
         is_person = place < N_PERSONS
         is_bid = place >= N_PERSONS + N_AUCTIONS
         is_auction = ~is_person & ~is_bid
