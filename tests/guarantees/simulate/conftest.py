@@ -11,9 +11,20 @@ import msgspec
 import pytest
 from tidegate.connectors import memory
 from tidegate.engine import Stream, Topology
-from tidegate.operators import BroadcastState, MapState, Operator, ProcessFunction, Watermarks, agg, windows
+from tidegate.operators import (
+    BroadcastState,
+    Change,
+    MapState,
+    Operator,
+    ProcessFunction,
+    Watermarks,
+    agg,
+    patterns,
+    windows,
+)
 
-KINDS = ("stateless", "running", "windows", "late", "behind", "sessions", "join", "timers", "async", "broadcast")
+_LAST_MS = 1_000_000
+"""Later than any record."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -86,6 +97,29 @@ class Copies(Operator[Reading, tuple[str, int, int]]):
         return told.with_values([(r.key, r.value, self.seen[r.key, r.value]) for r in told.values])
 
 
+class Left(ProcessFunction[Change[Any], tuple[Any, str, int]]):
+    """Gives out what is left of each key when all changes have been made. On the way it depends on which of two streams came
+    first; what is left does not."""
+
+    COUNTS = MapState("counts", str, int)
+
+    def states(self) -> Any:
+        return [self.COUNTS]
+
+    def open(self, context: Any) -> None:
+        self.counts = context.state(self.COUNTS)
+
+    def process(self, value: Change[Any], context: Any) -> None:
+        row = repr(value.value)
+        self.counts.put(row, (self.counts.get(row) or 0) + (1 if value.adds else -1))
+        context.timers.set_event(_LAST_MS)
+
+    def on_timer(self, timestamp_ms: int, context: Any) -> Any:
+        for row, count in sorted(self.counts.items()):
+            if count:
+                yield (context.key, row, count)
+
+
 async def _asked(reading: Reading) -> tuple[str, int]:
     await asyncio.sleep(reading.value % 7 / 100)
     return (reading.key, reading.value * 2)
@@ -119,6 +153,48 @@ def _source(topology: Topology, *splits: list[Reading], name: str = "readings") 
     )
 
 
+_RISE = (
+    patterns.begin("low", Reading)
+    .where(lambda r: r.value % 3 == 0)
+    .followed_by("more")
+    .where(lambda r, match: r.value % 3 == 1)
+    .one_or_more()
+    .followed_by("high")
+    .where(lambda r, match: r.value % 3 == 2 and r.value > match["low"][0].value)
+    .within("90ms")
+)
+
+
+def _steps(match: Any) -> tuple[str, int, list[tuple[str, list[int]]]]:
+    return (match.key, match.start_ms, [(step, [r.value for r in match[step]]) for step in sorted(match.events)])
+
+
+def _regular_joins(topology: Topology) -> None:
+    """Two streams with records that are late, but not too late for the sessions."""
+    left = _source(topology, _readings(7, "abc", 40, late=8), name="left").key_by("key", name="by-left")
+    right = _source(topology, _readings(8, "abd", 40, late=8), name="right").key_by("key", name="by-right")
+    left.regular_join(right, select=_pair, name="all").sink("all-out", memory.sink())
+    newest = right.to_changes(name="newest")
+    changing = left.regular_join(newest, how="outer", select=_pair, name="newest-of-right")
+    changing.process(Left(), name="left-over").sink("left-over-out", memory.sink())
+    gap = windows.session("20ms")
+    together = left.join(right, gap, how="outer", allowed_lateness="2s", select=_pair, name="together")
+    together.sink("together-out", memory.sink())
+
+
+def _ranking(topology: Topology) -> None:
+    """The three best of the newest records of some keys, joined as a table with another one."""
+    newest = _source(topology, _readings(1, "abc", 40), _readings(2, "def", 40)).key_by("key", name="by-key")
+    changes = newest.to_changes(deleted=lambda r: r.value % 7 == 0, name="newest")
+    best = changes.key_by(lambda c: c.value.key < "e", key_type=bool, name="by-half").top_n(2, "value", name="best")
+    table = best.key_by(lambda c: c.value.key, key_type=str, name="by-key-again").latest()
+    others = _source(topology, _readings(9, "abef", 40), name="others").key_by("key", name="others-by-key").latest()
+    joined = table.join(others, how="outer", select=_pair, name="both")
+    joined.process(Left(), name="left-over").sink("left-over-out", memory.sink())
+    totals = best.aggregate(n=agg.count(), total=agg.sum("value"), name="totals")
+    totals.process(Left(), name="totals-left").sink("totals-out", memory.sink())
+
+
 def _build(kind: str) -> Topology:
     topology = Topology(f"simulated-{kind}")
     if kind in ("late", "mostly-late"):
@@ -141,6 +217,12 @@ def _build(kind: str) -> Topology:
         as_of = left.temporal_join(right.latest(), how="left", select=_pair, name="as-of")
         as_of.sink("as-of-out", memory.sink())
         return topology
+    if kind == "regular":
+        _regular_joins(topology)
+        return topology
+    if kind == "ranking":
+        _ranking(topology)
+        return topology
     # A key stands in one split only, so that the order of its records is one.
     stream = _source(topology, _readings(1, "abc", 40), _readings(2, "def", 40))
     out: Stream[Any]
@@ -155,6 +237,18 @@ def _build(kind: str) -> Topology:
         out = _windowed(stream, windows.sliding("100ms", "40ms")).map(_flat, name="flat")
     elif kind == "sessions":
         out = _windowed(stream, windows.session("35ms")).map(_flat, name="flat")
+    elif kind == "over":
+        keyed = stream.key_by("key", name="by-key")
+        in_time = keyed.over("60ms").aggregate(n=agg.count(), total=agg.sum("value"), name="in-time")
+        in_time.map(lambda r: (r.key, r.value.value, r.n, r.total), name="flat-time").sink("in-time-out", memory.sink())
+        fewer = keyed.dedupe("35ms", name="first").union(keyed.dedupe("50ms", keep="last", name="last"))
+        fewer.map(lambda r: (r.key, r.value), name="fewer").sink("fewer-out", memory.sink())
+        last = keyed.over(last=4).aggregate(high=agg.max("value"), total=agg.sum("value"), name="last-four")
+        out = last.map(lambda r: (r.key, r.value.value, r.high, r.total), name="flat")
+    elif kind == "pattern":
+        found = stream.key_by("key", name="by-key").match(_RISE, name="rise", select=_steps)
+        found.side_output("timed_out").map(_steps, name="tried").sink("tried-out", memory.sink())
+        out = found
     elif kind == "timers":
         out = stream.key_by(lambda r: r.key, name="by-key").process(Totals(), name="totals")
     elif kind == "broadcast":
