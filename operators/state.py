@@ -184,10 +184,18 @@ class StoredState(Generic[V]):
 
 @dataclass(frozen=True)
 class KeyedTableState(StoredState[V]):
-    """Declares a `KeyedTable`: one value per key, for inner loops."""
+    """Declares a `KeyedTable`: one value per key, for inner loops.
 
-    def bind(self, tables: Tables) -> KeyedTable[Any, V]:
-        return tables.keyed(self, self.type)
+    Args:
+        name, type, version, upgrade: see `StoredState`.
+        ttl: entries are pairs (when it expires, in milliseconds of processing time; a value of `type`), which the operator
+            makes. The backend removes those that have expired, in the course of time; until then they are still there.
+    """
+
+    ttl: Duration | None = None
+
+    def bind(self, tables: Tables) -> KeyedTable[Any, Any]:
+        return tables.keyed(self, stored_type(self.type, self.ttl))
 
 
 @dataclass(frozen=True)
@@ -205,16 +213,18 @@ class MapTableState(StoredState[V]):
     Args:
         name, type, version, upgrade: see `StoredState`; `type` is the type of one value.
         key_type: the type of the map keys.
+        ttl: as for `KeyedTableState`.
     """
 
     key_type: Any = Any
+    ttl: Duration | None = None
 
     @property
     def schema_types(self) -> tuple[Any, ...]:
         return (self.key_type, self.type)
 
     def bind(self, tables: Tables) -> MapTable:
-        return tables.mapped(self, self.key_type, self.type)
+        return tables.mapped(self, self.key_type, stored_type(self.type, self.ttl))
 
 
 @dataclass(frozen=True)
@@ -343,6 +353,11 @@ class ReducingState(Generic[V]):
         from .state_handles import ReducingHandle
 
         return ReducingHandle(self, tables)
+
+
+def stored_type(declared: Any, ttl: Duration | None) -> Any:
+    """What is stored for a value of the declared type: with a time to live a pair (when it expires, the value)."""
+    return declared if ttl is None else tuple[int, declared]
 
 
 def thawed(value: Any) -> Any:

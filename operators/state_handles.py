@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from .state import stored_type
 from .time import duration_ms
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class MapHandle(Generic[K, V]):
         self._name = state.name
         self._type = state.type
         self._tables = tables
-        self._table = tables.mapped(state, state.key_type, _stored_type(state.type, self._ttl_ms))
+        self._table = tables.mapped(state, state.key_type, stored_type(state.type, state.ttl))
 
     def get(self, map_key: K) -> V | None:
         """The value of an entry; None when there is none. After changing it in place, `put` it."""
@@ -212,7 +213,7 @@ class _Cell:
         self._checked = state.type
         self._ttl_ms = None if state.ttl is None else duration_ms(state.ttl)
         self._tables = tables
-        self._table = tables.keyed(state, _stored_type(stored, self._ttl_ms))
+        self._table = tables.keyed(state, stored_type(stored, state.ttl))
 
     def check(self, value: Any) -> None:
         _check(self._name, value, self._checked)
@@ -242,10 +243,6 @@ class _Cell:
             return entry[1]
         self._table.remove(key)
         return None
-
-
-def _stored_type(declared: Any, ttl_ms: int | None) -> Any:
-    return declared if ttl_ms is None else tuple[int, declared]
 
 
 def _check(name: str, value: Any, declared: Any) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
-from ...operators.changes import Change
+from ...operators.changes import Change, row_type_of
 from ...operators.errors import OnError
 from ...operators.interval_join import IntervalJoin
 from ...operators.joined import How, Joined
+from ...operators.regular_join import RegularJoin
 from ...operators.stream_table_join import StreamTableJoin
 from ...operators.table_input import TableInput
 from ...operators.temporal_join import TemporalJoin
 from ...operators.time import Duration, signed_duration_ms
 from ...operators.windowed import JoinWindows, window_join
-from .stored_types import joined_type, stored_type, table_row_type
+from .stored_types import joined_type, known_row_type, stored_type, table_row_type
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ class WindowJoinOptions(JoinOptions, total=False):
     """
 
     allowed_lateness: Duration
+
+
+class RegularJoinOptions(JoinOptions, total=False):
+    """What a regular join takes besides.
+
+    Attributes:
+        left_ttl: forget a left row so long after it came, by processing time; None: never, so that state grows for ever.
+        right_ttl: the same of the right.
+    """
+
+    left_ttl: Duration | None
+    right_ttl: Duration | None
 
 
 class TableJoinOptions(TypedDict, total=False):
@@ -176,6 +189,79 @@ class KeyedJoins(Stream[T], Generic[K, T]):
             on_error=options.get("on_error", "fail"),
         )
         return self._joined(operator, right, options.get("name"), joined_type(left_type, right_type, how, select))
+
+    # fmt: off
+    @overload
+    def regular_join(self: KeyedJoins[K, Change[V]], right: KeyedStream[K, Any], *, how: How = ...,
+                     select: Callable[[Any, Any], R], **options: Unpack[RegularJoinOptions],
+                     ) -> KeyedStream[K, Change[R]]: ...
+    @overload  # changes are records too, and the first that fits counts
+    def regular_join(self: KeyedJoins[K, Change[V]], right: KeyedStream[K, Any], *, how: How = ...,  # type: ignore[overload-overlap]
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[Joined[Any, Any]]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, Change[U]], *, how: How = ..., select: Callable[[Any, Any], R],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[R]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, Change[U]], *, how: How = ...,  # type: ignore[overload-overlap]
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[Joined[Any, Any]]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["inner"] = ...,
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Joined[T, U]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["left"],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[Joined[T, U | None]]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["right"],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[Joined[T | None, U]]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["outer"],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[Joined[T | None, U | None]]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["inner"] = ..., select: Callable[[T, U], R],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, R]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["left"], select: Callable[[T, U | None], R],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[R]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["right"], select: Callable[[T | None, U], R],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[R]]: ...
+    @overload
+    def regular_join(self, right: KeyedStream[K, U], *, how: Literal["outer"], select: Callable[[T | None, U | None], R],
+                     **options: Unpack[RegularJoinOptions]) -> KeyedStream[K, Change[R]]: ...
+    # fmt: on
+    def regular_join(
+        self,
+        right: KeyedStream[K, Any],
+        *,
+        how: How = "inner",
+        select: Callable[[Any, Any], Any] | None = None,
+        **options: Unpack[RegularJoinOptions],
+    ) -> KeyedStream[K, Any]:
+        """The pairs of records of the same key, however far they are from each other in time. Without `left_ttl` and
+        `right_ttl` every record is kept for ever. Other than inner, or of update streams, the result is an update stream:
+        see `RegularJoin`."""
+        left_type, right_type = (
+            stored_type("regular_join", argument, given or known_row_type(stream.record_type))
+            for argument, given, stream in (
+                ("left_type", options.get("left_type"), self),
+                ("right_type", options.get("right_type"), right),
+            )
+        )
+        operator = RegularJoin(
+            left_type=left_type,
+            right_type=right_type,
+            how=how,
+            select=select,
+            left_changes=row_type_of(self.record_type) is not None,
+            right_changes=row_type_of(right.record_type) is not None,
+            left_ttl=options.get("left_ttl"),
+            right_ttl=options.get("right_ttl"),
+            on_error=options.get("on_error", "fail"),
+        )
+        made = joined_type(left_type, right_type, how, select)
+        if operator.gives_changes:
+            made = Change if made is None else Change[made]  # type: ignore[valid-type]  # the type is a value here
+        return self._joined(operator, right, options.get("name"), made)
 
     @overload
     def latest(

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Optional
 
-from ...operators.changes import Change
+from ...operators.changes import Change, row_type_of
 from ...operators.joined import How, Joined
 from ..errors import TopologyError
 
@@ -50,6 +50,12 @@ def returned_type(function: Callable[..., Any]) -> Any:
         return None
 
 
+def known_row_type(record_type: Any) -> Any:
+    """The type of the rows that records are, or that they bring as changes; None where it is not known."""
+    row_type = row_type_of(record_type)
+    return record_type if row_type is None else None if record_type is Change else row_type
+
+
 def table_row_type(record_type: Any, row: Callable[[Any], Any] | None, given: Any) -> Any:
     """The type of a table's rows.
 
@@ -65,7 +71,7 @@ def table_row_type(record_type: Any, row: Callable[[Any], Any] | None, given: An
     if known is None and row is not None:
         known = _without_none(returned_type(row))
     elif known is None:
-        known = typing.get_args(record_type)[0] if typing.get_origin(record_type) is Change else record_type
+        known = known_row_type(record_type)
     return stored_type("a table", "row_type", known)
 
 

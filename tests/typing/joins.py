@@ -47,6 +47,15 @@ orders.join(payments, hours, how="full")  # E: No overload variant
 orders.join(payments, windows.global_())  # E: No overload variant
 orders.interval_join(payments)  # E: No overload variant
 
+# regular joins
+reveal_type(orders.regular_join(payments, left_ttl="1d"))  # R: KeyedStream[str, Joined[Order, Payment]]
+reveal_type(orders.regular_join(payments, how="left"))  # R: KeyedStream[str, Change[Joined[Order, Payment | None]]]
+reveal_type(orders.regular_join(payments, select=lambda o, p: p.cents))  # R: KeyedStream[str, int]
+reveal_type(orders.regular_join(payments, how="right", select=lambda o, p: p.cents))  # R: KeyedStream[str, Change[int]]
+reveal_type(orders.regular_join(payments.to_changes()))  # R: KeyedStream[str, Change[Joined[Any, Any]]]
+orders.regular_join(payments, how="left", select=lambda o, p: p.cents)  # E: No overload variant
+orders.regular_join(numbers)  # E: No overload variant
+
 # tables
 paid = payments.latest()
 cents = payments.latest(lambda p: p.cents if p.cents else None)

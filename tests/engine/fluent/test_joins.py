@@ -12,7 +12,7 @@ from tidegate.connectors import memory
 from tidegate.engine import JobStatus, RunConfig, Topology, TopologyError, restart, run, start
 from tidegate.engine.executor import InlineExecutor
 from tidegate.engine.testing import BARRIER, CRASH, Pause, ScriptedSource, run_script
-from tidegate.operators import Change, Joined, Watermarks, windows
+from tidegate.operators import Change, Joined, Watermarks, agg, windows
 
 
 class Order(msgspec.Struct, frozen=True, tag=True):
@@ -72,6 +72,10 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
         lambda a, b: a.interval_join(b, lower="-20ms", upper="35ms", how="outer", select=_shown),
         _paired(ORDERS, PAYMENTS, lambda a, b: a.key == b.key and -20 <= b.at - a.at <= 35),
     ),
+    "regular": (
+        lambda a, b: a.regular_join(b, select=_shown),
+        [_shown(a, b) for a in ORDERS for b in PAYMENTS if a.key == b.key],
+    ),
     "temporal": (lambda a, b: a.temporal_join(b.latest(), how="left", select=_shown), _as_of()),
     "lookup": (
         lambda a, b: a.lookup_join(_rate, how="left", select=lambda o, rate: (o.value, rate), cache_size=2),
@@ -118,7 +122,7 @@ def test_joins_go_on_at_another_parallelism(backend, tmp_path):
     for script in scripts:
         for place in (12, 5):
             script.insert(place, Pause())
-    sinks = {kind: memory.sink() for kind in ("window", "session", "interval", "temporal")}
+    sinks = {kind: memory.sink() for kind in ("window", "session", "interval", "regular", "temporal")}
     widths = (2, 1, 3)
     for life, parallelism in enumerate(widths, 1):
         source = ScriptedSource(*scripts, fetch_sizes=[2])
@@ -127,13 +131,13 @@ def test_joins_go_on_at_another_parallelism(backend, tmp_path):
         records = topology.source("records", source, event_time="at", watermarks=slow)
         left = records.of_type(Order, name="orders").key_by("key", name="by-order")
         right = records.of_type(Payment, name="payments").key_by("key", name="by-payment")
-        for kind in ("window", "interval", "temporal"):
+        for kind in ("window", "interval", "regular", "temporal"):
             KINDS[kind][0](left, right).sink(kind, sinks[kind])
         # One session per key: all pairs, and the keys that are on one side only.
         left.join(right, windows.session("150ms"), how="outer", select=_shown).sink("session", sinks["session"])
         config = RunConfig(checkpoints=tmp_path, state_backend=backend, parallelism=parallelism, max_parallelism=8)
         asyncio.run(_until_paused(topology, source, config, last=life == len(widths)))
-    expected = {kind: KINDS[kind][1] for kind in ("window", "interval", "temporal")}
+    expected = {kind: KINDS[kind][1] for kind in ("window", "interval", "regular", "temporal")}
     expected["session"] = _paired(ORDERS, PAYMENTS, lambda a, b: a.key == b.key)
     for kind, sink in sinks.items():
         assert sorted(sink.values, key=repr) == sorted(expected[kind], key=repr), kind
@@ -158,6 +162,10 @@ def _numbers(topology: Topology, name: str = "numbers", values: Any = (1, 2, 3, 
         (
             lambda s: s.interval_join(s, lower="1ms", upper="8ms", select=lambda a, b: (a, b)),
             [(1, 3), (3, 11)],
+        ),
+        (
+            lambda s: s.regular_join(s, select=lambda a, b: (a, b)),
+            sorted((a, b) for a in (1, 2, 3, 11, 12) for b in (1, 2, 3, 11, 12) if a % 2 == b % 2),
         ),
     ],
 )
@@ -217,6 +225,24 @@ def test_the_changes_of_joined_tables_lead_to_the_joined_table():
     assert rows == dict.fromkeys("abcde", 1)
 
 
+def test_what_a_regular_join_takes_back_is_taken_back_behind_it():
+    """Its changes may be aggregated and joined again; so may those of an update stream on either side."""
+    topology, totals, again = Topology("regular"), memory.sink(), memory.sink()
+    orders = topology.source("orders", memory.source(ORDERS, type=Order)).key_by("key", name="by-order")
+    payments = topology.source("payments", memory.source(PAYMENTS, type=Payment)).key_by("key", name="by-payment")
+    pairs = orders.regular_join(payments, how="left", name="pairs")
+    assert pairs.record_type == Change[Joined[Order, Payment | None]]
+    counted = pairs.aggregate(n=agg.count(), paid=agg.count().where(lambda j: j.right is not None), name="counted")
+    counted.sink("totals", totals)
+    newest = payments.to_changes(name="newest")
+    pairs.regular_join(newest, name="again").aggregate(n=agg.count(), name="of-newest").sink("again-out", again)
+    run(topology, RunConfig(parallelism=2), live=False)
+    counts = {key: (sum(o.key == key for o in ORDERS), sum(p.key == key for p in PAYMENTS)) for key in "abcd"}
+    last = {change.value.key: (change.value.n, change.value.paid) for change in totals.values if change.adds}
+    assert last == {key: (n * max(m, 1), n * m) for key, (n, m) in counts.items()}
+    assert {c.value.key: c.value.n for c in again.values if c.adds} == {k: n * m for k, (n, m) in counts.items() if m}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["dict", "rocksdb"])
 def test_a_record_meets_the_rows_of_a_table_also_after_a_rescale(backend, tmp_path):
@@ -258,6 +284,8 @@ async def _until_paused(topology: Topology, source: ScriptedSource[Any], config:
     [
         (lambda a, b: a.join(b.map(lambda n: n), windows.tumbling("1s")), TopologyError, "join .*pass right_type="),
         (lambda a, b: a.map(lambda n: n).interval_join(b, lower="0s", upper="1s"), TopologyError, "pass left_type="),
+        (lambda a, b: a.regular_join(b.map(lambda n: n)), TopologyError, "regular_join .*pass right_type="),
+        (lambda a, b: a.regular_join(b, left_ttl="0ms"), ValueError, "left_ttl must be longer than 0ms"),
         (lambda a, b: a.map(lambda n: n).temporal_join(b.latest()), TopologyError, "pass record_type="),
         (lambda a, b: b.latest(lambda n: n), TopologyError, "a table .*pass row_type="),
         (lambda a, b: a.join(b, windows.global_()), ValueError, "use tumbling, sliding or session windows"),
@@ -265,11 +293,6 @@ async def _until_paused(topology: Topology, source: ScriptedSource[Any], config:
             lambda a, b: a.join(b, windows.cumulative("1h", "1m")),
             ValueError,
             "use tumbling, sliding or session windows",
-        ),
-        (
-            lambda a, b: a.join(b, windows.session("1s"), allowed_lateness="1s"),
-            ValueError,
-            r"joins in windows session\(1s\) have no allowed_lateness",
         ),
         (lambda a, b: a.interval_join(b, lower="5s", upper="1s"), ValueError, "lower must not exceed upper"),
     ],
