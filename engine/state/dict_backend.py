@@ -236,8 +236,10 @@ class DictMapTable:
     def encoded(self, now_ms: int) -> list[tuple[bytes, bytes, bytes]]:
         """What a snapshot holds; what has expired is forgotten."""
         if self.layout.expiring:
-            for entries in self._entries.values():
+            for key, entries in list(self._entries.items()):
                 _drop_expired(entries, now_ms)
+                if not entries:
+                    del self._entries[key]
         encode_key, encode_map_key = self.layout.keys.encode, self._map_keys.encode
         encode = self.layout.values.encode
         return [
