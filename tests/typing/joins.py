@@ -54,7 +54,7 @@ reveal_type(orders.regular_join(payments, select=lambda o, p: p.cents))  # R: Ke
 reveal_type(orders.regular_join(payments, how="right", select=lambda o, p: p.cents))  # R: KeyedStream[str, Change[int]]
 reveal_type(orders.regular_join(payments.to_changes()))  # R: KeyedStream[str, Change[Joined[Any, Any]]]
 orders.regular_join(payments, how="left", select=lambda o, p: p.cents)  # E: No overload variant
-orders.regular_join(numbers)  # E: No overload variant
+orders.regular_join(numbers)  # E: has incompatible type "KeyedStream[int, int]"
 
 # tables
 paid = payments.latest()

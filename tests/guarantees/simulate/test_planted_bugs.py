@@ -283,9 +283,7 @@ PLANTS: dict[Callable[[Patch], None], str] = {
 
 AGAIN: list[tuple[Callable[[Patch], None], str]] = [
     (_in_flight_restored_twice, "regular"),
-    (_offset_off_by_one, "ranking"),
-    (_key_groups_lost_in_a_rescale, "over"),
-    (_timer_lost_at_restore, "pattern"),
+    (_in_flight_not_restored, "ranking"),
 ]
 """Other kinds find them too."""
 
