@@ -35,6 +35,12 @@ _ANSWERS: Final[dict[str, tuple[str, str]]] = {
         "key: 'BIGINT', start_ms: 'BIGINT', end_ms: 'BIGINT', n: 'BIGINT', total: 'BIGINT'",
         f"SELECT auction AS key, {_WINDOW.format(value='price')} FROM {{source}} GROUP BY ALL",
     ),
+    "sliding-window": (
+        "auction: 'BIGINT', n: 'BIGINT', end_ms: 'BIGINT'",
+        "SELECT auction, n, end_ms FROM (SELECT auction, count(*) AS n, "
+        "date_time // 2000 * 2000 + 2000 + 2000 * back AS end_ms FROM {source}, range(5) windows(back) GROUP BY ALL) "
+        "QUALIFY n = max(n) OVER (PARTITION BY end_ms)",
+    ),
     "window-with-function": (
         "key: 'JSON[]', start_ms: 'BIGINT', end_ms: 'BIGINT', n: 'BIGINT', total: 'BIGINT'",
         "SELECT [to_json(auction), to_json(if(price > 10000, 'high', 'low'))] AS key, "
@@ -56,22 +62,37 @@ def check(scenario: str, setup: Setup, side: str) -> None:
         BenchmarkError: they differ; says how, and shows a row.
     """
     columns, answer = _ANSWERS[scenario]
-    output = setup.output(side)
+    source = _BIDS.format(bids=quoted(setup.bids))
+    compare(f"{scenario}, {side}", setup.output(side), columns, answer.format(source=source))
+
+
+def compare(who: str, output: Path, columns: str, answer: str, taken: str = "SELECT * FROM written") -> None:
+    """Compare the rows in a folder of JSON lines, as often as each is there, with the answer.
+
+    Args:
+        who: whose rows they are.
+        output: the folder.
+        columns: the fields of the rows, with their types.
+        answer: a query that gives the right rows.
+        taken: which of the rows count, as a query of `written`.
+
+    Raises:
+        BenchmarkError: they differ; says how, and shows a row.
+    """
     if not any(output.glob("*.jsonl")):
-        raise BenchmarkError(f"{scenario}, {side}: wrote nothing")
+        raise BenchmarkError(f"{who}: wrote nothing")
     import duckdb
 
     with duckdb.connect() as database:
-        source = _BIDS.format(bids=_quoted(setup.bids))
-        written = f"read_json('{_quoted(output)}/*.jsonl', format='newline_delimited', columns={{{columns}}})"
-        database.execute(f"CREATE TABLE answer AS {answer.format(source=source)}")
-        database.execute(f"CREATE TABLE written AS SELECT * FROM {written}")
+        rows = f"read_json('{quoted(output)}/*.jsonl', format='newline_delimited', columns={{{columns}}})"
+        database.execute(f"CREATE TABLE answer AS {answer}")
+        database.execute(f"CREATE TABLE written AS WITH written AS (SELECT * FROM {rows}) {taken}")
         missing = _rows(database, "SELECT * FROM answer EXCEPT ALL SELECT * FROM written")
         surplus = _rows(database, "SELECT * FROM written EXCEPT ALL SELECT * FROM answer")
     if missing or surplus:
         example = f"missing {missing[0]}" if missing else f"not in the answer {surplus[0]}"
         raise BenchmarkError(
-            f"{scenario}, {side}: the results are wrong: {len(missing)} rows are missing and {len(surplus)} are not in "
+            f"{who}: the results are wrong: {len(missing)} rows are missing and {len(surplus)} are not in "
             f"the answer by DuckDB; {example}"
         )
 
@@ -81,7 +102,7 @@ def totals(bids: Path) -> dict[str, int]:
     import duckdb
 
     with duckdb.connect() as database:
-        source = _BIDS.format(bids=_quoted(bids))
+        source = _BIDS.format(bids=quoted(bids))
         ((count, total),) = _rows(database, f"SELECT count(*), sum(price)::BIGINT FROM {source}")
     return {"bids": count, "total": total}
 
@@ -91,5 +112,6 @@ def _rows(database: Any, query: str) -> list[Any]:
     return rows
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as it stands between the quotes of a query."""
     return str(path).replace("'", "''")

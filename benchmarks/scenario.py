@@ -177,6 +177,7 @@ USUAL: Final = (
     "stateless",
     "keyed-aggregate",
     "tumbling-window",
+    "sliding-window",
     "window-with-function",
     "checkpoint-cost",
     "recovery",
@@ -204,7 +205,10 @@ NEXMARK: Final = ("nexmark",)
 PEERS: Final = ("peers-window", "peers-function")
 """What runs when `peers` is named: they need Java and Linux, and fetch other engines."""
 
-NAMES: Final = USUAL + OBJECTS + NEXMARK + KAFKA + PEERS
+GROWTH: Final = ("growth", "latency-load")
+"""What runs when it is named: each takes minutes."""
+
+NAMES: Final = USUAL + GROWTH + OBJECTS + NEXMARK + KAFKA + PEERS
 """The names of all scenarios."""
 
 _GROUPS: Final = {"kafka": KAFKA, "peers": PEERS}

@@ -10,7 +10,7 @@ from benchmarks.answers import check
 from benchmarks.scenario import BenchmarkError, Setup, load
 
 N_BIDS = 20_000
-COMPARED = ["stateless", "keyed-aggregate", "tumbling-window", "window-with-function"]
+COMPARED = ["stateless", "keyed-aggregate", "tumbling-window", "sliding-window", "window-with-function"]
 
 
 @pytest.mark.slow

@@ -7,34 +7,68 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plot import draw, points
+from benchmarks.plot import PICTURES, draw, figures_of, growth_points, latency_points, restore_points
 from benchmarks.scenario import BenchmarkError
+from benchmarks.scenarios.growth import SCENARIO as GROWTH
+from benchmarks.scenarios.latency_load import SHARES as LOADS
 from benchmarks.scenarios.state_restore import SHARES
 
 
 def run() -> dict[str, Any]:
     """What a run has saved, its sizes in another order than they are drawn in."""
-    figures: dict[str, float] = {}
+    restored: dict[str, float] = {}
     for way, factor in (("linked", 0.5), ("hashed", 1.0), ("local", 2.0), ("fetched", 3.0)):
         for name, share in SHARES.items():
-            figures[f"{way}-{name}.state_mb"] = 2000 / share
-            figures[f"{way}-{name}.from_start_s"] = factor / share
-    return {"scenarios": [{"scenario": "stateless", "figures": {}}, {"scenario": "state-restore", "figures": figures}]}
+            restored[f"{way}-{name}.state_mb"] = 2000 / share
+            restored[f"{way}-{name}.from_start_s"] = factor / share
+    grown = {f"{side}.events_per_s": 1000.0 + number for number, side in enumerate(GROWTH.sides)}
+    waited = {f"{side}.{name}_ms": load / 10 for side, load in LOADS.items() for name in ("p50", "p99", "p999")}
+    return {
+        "scenarios": [
+            {"scenario": "stateless", "figures": {}},
+            {"scenario": "state-restore", "figures": restored},
+            {"scenario": "growth", "figures": grown},
+            {"scenario": "latency-load", "figures": waited | {"maximum.events_per_s": 5000.0}},
+        ]
+    }
 
 
 def test_sizes_are_drawn_from_the_smallest_to_the_largest() -> None:
     """A line for each way of restoring."""
-    assert points(run())["local"] == [(250.0, 0.25), (1000.0, 1.0), (2000.0, 2.0)]
+    _, figures = figures_of(run(), "state-restore")
+    assert restore_points(figures)["local"] == [(250.0, 0.25), (1000.0, 1.0), (2000.0, 2.0)]
 
 
-def test_the_picture_is_a_png(tmp_path: Path) -> None:
+def test_growth_has_a_line_for_the_loop_where_there_is_one() -> None:
+    """One, ten and a hundred times."""
+    _, figures = figures_of(run(), "growth")
+    assert growth_points(figures, "keys") == {
+        "engine": [(1.0, 1000.0), (10.0, 1002.0), (100.0, 1004.0)],
+        "loop": [(1.0, 1001.0), (10.0, 1003.0), (100.0, 1005.0)],
+    }
+    assert list(growth_points(figures, "late")) == ["engine"]
+
+
+def test_latency_has_a_line_for_each_percentile() -> None:
+    """By load."""
+    _, figures = figures_of(run(), "latency-load")
+    assert latency_points(figures)["p99_ms"] == [(10.0, 1.0), (50.0, 5.0), (90.0, 9.0)]
+
+
+@pytest.mark.parametrize("scenario", PICTURES)
+def test_the_picture_is_a_png(scenario: str, tmp_path: Path) -> None:
     """With something in it."""
     pytest.importorskip("matplotlib", reason="a picture needs matplotlib, of the extra bench")
-    draw(run(), tmp_path / "picture.png")
+    draw(run(), tmp_path / "picture.png", scenario)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_name_the_first_that_has_a_picture_is_drawn() -> None:
+    """Others are passed over."""
+    assert figures_of(run())[0] == "state-restore"
 
 
 def test_a_run_of_other_scenarios_is_refused() -> None:
     """With what to run."""
-    with pytest.raises(BenchmarkError, match="tidegate bench state-restore"):
-        points({"scenarios": [{"scenario": "stateless", "figures": {}}]})
+    with pytest.raises(BenchmarkError, match="tidegate bench growth"):
+        figures_of({"scenarios": [{"scenario": "stateless", "figures": {}}]}, "growth")

@@ -1,0 +1,238 @@
+"""What a record costs when there are ten and a hundred times as many keys, windows at a time, records out of order, or
+bytes of state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from tidegate.connectors import files, formats, generator
+from tidegate.engine import RunConfig, Topology
+from tidegate.operators import Watermarks, agg, windows
+
+from ..answers import compare, quoted
+from ..loops import growth as loop
+from ..probe import Look, ProbeSink
+from ..readings import Reading, Shape, readings_file
+from ..scenario import BenchmarkError, Figures, Scenario, Setup, Side, Tell, Wanted
+from ..stopwatch import Stopwatch, cpu_s, time_job
+
+TIMES: Final = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One job over one file.
+
+    Attributes:
+        shape: of the records.
+        size_ms: length of the windows; None: a result per record instead, the count and sum of its key so far.
+        slide_ms: how far apart they begin.
+        disorder_ms: how far behind a record may be without being late.
+        lateness_ms: how far behind that a late one still counts.
+    """
+
+    shape: Shape
+    size_ms: int | None = 10_000
+    slide_ms: int = 10_000
+    disorder_ms: int = 0
+    lateness_ms: int = 0
+
+    @property
+    def has_late(self) -> bool:
+        """Whether windows fire again: there is no loop for that."""
+        return self.lateness_ms > 0
+
+
+DIMENSIONS: Final[dict[str, Callable[[int], Point]]] = {
+    "keys": lambda times: Point(Shape(10_000 * times), size_ms=None),
+    "overlap": lambda times: Point(Shape(100), slide_ms=10_000 // times),
+    "results": lambda times: Point(Shape(5_000), slide_ms=10_000 // times),
+    "disorder": lambda times: Point(Shape(most_delay_ms=200 * times, delayed_per_mille=500), disorder_ms=200 * times),
+    "late": lambda times: Point(
+        Shape(most_delay_ms=5_000, delayed_per_mille=times), slide_ms=1_000, lateness_ms=10_000
+    ),
+    "late-overlap": lambda times: Point(
+        Shape(most_delay_ms=5_000, delayed_per_mille=10), slide_ms=10_000 // times, lateness_ms=10_000
+    ),
+}
+"""What grows → the point at so many times. In all but `results`, `late` and `late-overlap` there are few results."""
+
+POINTS: Final = {f"{name}-{times}": of(times) for name, of in DIMENSIONS.items() for times in TIMES}
+"""Side → its point."""
+
+_STATE_KEYS: Final = 2_000
+_PAYLOAD: Final = "x" * 1_000
+
+
+def topology(setup: Setup, side: str) -> Topology:
+    """The job of a point."""
+    point = POINTS[side]
+    made = Topology(f"growth-{side}")
+    readings = made.source(
+        "readings",
+        files.lines(_file(setup, point), formats.json(Reading)),
+        event_time="time_ms",
+        watermarks=Watermarks(out_of_orderness=f"{point.disorder_ms}ms"),
+    ).key_by("key")
+    totals = {"n": agg.count(), "total": agg.sum("value")}
+    if point.size_ms is None:
+        results: Any = readings.aggregate(**totals, name="totals")
+    else:
+        assigner = windows.sliding(f"{point.size_ms}ms", f"{point.slide_ms}ms")
+        results = readings.window(assigner, allowed_lateness=f"{point.lateness_ms}ms").aggregate(
+            **totals, name="totals"
+        )
+    results.sink("out", files.lines(setup.output(side), formats.json()))
+    return made
+
+
+def _engine(side: str) -> Side:
+    def measure(setup: Setup) -> Figures:
+        return _rated(setup, side, time_job(topology(setup, side), RunConfig()))
+
+    return measure
+
+
+def _loop(side: str) -> Side:
+    def measure(setup: Setup) -> Figures:
+        point, output = POINTS[side], setup.output(f"{side}-loop")
+        output.mkdir()
+        run = loop.running
+        if point.size_ms is not None:
+            bounds = {"size_ms": point.size_ms, "slide_ms": point.slide_ms, "disorder_ms": point.disorder_ms}
+            run = partial(loop.windows, **bounds)
+        watch = Stopwatch()
+        run(_file(setup, point), output / "all.jsonl")
+        return _rated(setup, f"{side}-loop", watch.read())
+
+    return measure
+
+
+def _rated(setup: Setup, side: str, figures: Figures) -> Figures:
+    """The figures with rates: of records, and of results for each record."""
+    n_results = sum(path.read_bytes().count(b"\n") for path in setup.output(side).glob("*.jsonl"))
+    return figures | {
+        "events_per_s": setup.events / figures["run_s"],
+        "cpu_s_per_million": figures["cpu_s"] * 1e6 / setup.events,
+        "results_per_event": n_results / setup.events,
+    }
+
+
+class Value(msgspec.Struct, gc=False):
+    """A thousand bytes of a key."""
+
+    key: int
+    number: int
+    payload: str
+
+
+def _newest(_: Value, newest: Value) -> Value:
+    return newest
+
+
+def _state(times: int) -> Side:
+    """The newest value of each key, with a checkpoint every second. All keys come once, which does not count; then the
+    first 2,000 of them for as long as there are records."""
+    n_keys = _STATE_KEYS * times
+
+    def value(number: int) -> Value:
+        return Value(number if number < n_keys else number % _STATE_KEYS, number, _PAYLOAD)
+
+    def job(setup: Setup, look: Look) -> Topology:
+        made = Topology(f"growth-state-{times}")
+        values = made.source("values", generator.records(value, count=n_keys + setup.events, type=Value))
+        values.key_by("key").reduce(_newest, name="newest").sink("out", ProbeSink(look))
+        return made
+
+    def measure(setup: Setup) -> Figures:
+        seen = 0
+        began = (0.0, 0.0)
+
+        def look(values: list[Any]) -> None:
+            nonlocal seen, began
+            if seen < n_keys <= seen + len(values):
+                began = time.perf_counter(), cpu_s()
+            seen += len(values)
+
+        config = RunConfig(
+            checkpoints=setup.work / f"checkpoints-{times}", checkpoint_interval="1s", memory_budget="1GB"
+        )
+        facts = time_job(job(setup, look), config)
+        run_s, used_s = time.perf_counter() - began[0], cpu_s() - began[1]
+        if seen != n_keys + setup.events:
+            raise BenchmarkError(f"growth, state-{times}: {seen} results of {n_keys + setup.events} records")
+        return facts | {
+            "run_s": run_s,
+            "cpu_s": used_s,
+            "events_per_s": setup.events / run_s,
+            "cpu_s_per_million": used_s * 1e6 / setup.events,
+        }
+
+    return measure
+
+
+def _file(setup: Setup, point: Point) -> Path:
+    return readings_file(setup.bids.parent, setup.events, point.shape)
+
+
+def _prepare(setup: Setup, tell: Tell) -> None:
+    for side, point in POINTS.items():
+        tell(f"growth: making or finding {setup.events} records for {side}")
+        _file(setup, point)
+
+
+def check(setup: Setup, side: str) -> None:
+    """Compare the results of a point with what DuckDB says. Where windows fire again, their last results count."""
+    point = POINTS.get(side.removesuffix("-loop"))
+    if point is None:
+        return
+    readings = (
+        f"read_json('{quoted(_file(setup, point))}', format='newline_delimited', "
+        "columns={key: 'BIGINT', value: 'BIGINT', time_ms: 'BIGINT'})"
+    )
+    who, output = f"growth, {side}", setup.output(side)
+    if point.size_ms is None:
+        columns = "key: 'BIGINT', n: 'BIGINT', total: 'BIGINT'"
+        answer = (
+            "SELECT key, count(*) OVER so_far AS n, (sum(value) OVER so_far)::BIGINT AS total "
+            f"FROM (SELECT *, row_number() OVER () AS line FROM {readings}) "
+            "WINDOW so_far AS (PARTITION BY key ORDER BY line)"
+        )
+        compare(who, output, columns, answer)
+        return
+    columns = "key: 'BIGINT', start_ms: 'BIGINT', end_ms: 'BIGINT', n: 'BIGINT', total: 'BIGINT'"
+    start = f"time_ms // {point.slide_ms} * {point.slide_ms} - {point.slide_ms} * back"
+    answer = (
+        f"SELECT key, {start} AS start_ms, start_ms + {point.size_ms} AS end_ms, count(*) AS n, "
+        f"sum(value)::BIGINT AS total FROM {readings}, range({point.size_ms // point.slide_ms}) windows(back) GROUP BY ALL"
+    )
+    # A window that fires again has taken one more in.
+    newest = "SELECT * FROM written QUALIFY n = max(n) OVER (PARTITION BY key, start_ms)"
+    compare(who, output, columns, answer, newest if point.has_late else "SELECT * FROM written")
+
+
+def _sides() -> dict[str, Side]:
+    sides: dict[str, Side] = {}
+    for side, point in POINTS.items():
+        sides[side] = _engine(side)
+        if not point.has_late:
+            sides[f"{side}-loop"] = _loop(side)
+    return sides | {f"state-{times}": _state(times) for times in TIMES}
+
+
+SCENARIO = Scenario(
+    title="what a record costs with 10 and 100 times the keys, overlap, disorder and state",
+    sides=_sides(),
+    events=1_000_000,
+    check=check,
+    reads_bids=False,
+    prepare=_prepare,
+    repeat=3,
+    warm_up=False,
+)
