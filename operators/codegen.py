@@ -24,7 +24,9 @@ class Code:
     """The functions of one operator.
 
     Always there: `new()`, `add(acc, value, t)`, `merge(acc, other)`, `copy(acc)`, `result(acc, *bounds)`, and
-    `results(entries, *bounds)` for a dict of key → accumulator, where the first of the bounds is the key.
+    `results(entries, *bounds)` for a dict of key → accumulator, where the first of the bounds is the key. Where the layout
+    is subtractable also `merge_all(totals, entries)` and `subtract_all(totals, entries)`, which take all accumulators of a
+    dict into or out of those of another.
 
     Args:
         layout: the accumulator.
@@ -62,8 +64,10 @@ class Code:
             f"    for {bounds[0]}, acc in entries.items()",
             "]",
         ]
+        holes["drop_empty"] = [f"if not acc.{layout.count_slot}:", "    del totals[key]"]
         holes.update(lines or {})
-        common = _FUNCTIONS.replace("ALL_BOUNDS", ", ".join(bounds))
+        functions_of_all = _FUNCTIONS + (_SUBTRACTION if layout.subtractable else "")
+        common = functions_of_all.replace("ALL_BOUNDS", ", ".join(bounds))
         common = common.replace("BOUNDS", ", ".join(["entries", *bounds[1:]]))
         self.source = _filled_in(common + template, holes)
         self._functions = self._compiled(layout, functions or {}, mapping)
@@ -141,6 +145,13 @@ def plain_functions(layout: Layout, mapping: bool) -> dict[str, Callable[..., An
             placed.part.merge(slots, slots_of(placed, other))
             keep(placed, acc, slots)
 
+    def subtract(acc: Any, other: Any) -> None:
+        for placed in layout.parts:
+            assert placed.part.subtract is not None
+            slots = slots_of(placed, acc)
+            placed.part.subtract(slots, slots_of(placed, other))
+            keep(placed, acc, slots)
+
     def copy(acc: Any) -> Any:
         fresh = layout.accumulator(
             *[getattr(acc, name) for name in layout.marks],
@@ -152,7 +163,13 @@ def plain_functions(layout: Layout, mapping: bool) -> dict[str, Callable[..., An
     def finish(acc: Any) -> list[Any]:
         return [placed.aggregate.finish(*[getattr(acc, name) for name in placed.slots]) for placed in layout.aggregates]
 
-    return {"plain_add": add, "plain_merge": merge, "plain_copy": copy, "plain_finish": finish}
+    return {
+        "plain_add": add,
+        "plain_merge": merge,
+        "plain_subtract": subtract,
+        "plain_copy": copy,
+        "plain_finish": finish,
+    }
 
 
 def read_field(field: Any, value: Any, mapping: bool) -> Any:
@@ -205,10 +222,32 @@ def results(BOUNDS):
 
 """
 
+_SUBTRACTION = """\
+def merge_all(totals, entries):
+    get = totals.get
+    for key, other in entries.items():
+        acc = get(key)
+        if acc is None:
+            @copy_other
+        else:
+            @merge
+
+
+def subtract_all(totals, entries):
+    for key, other in entries.items():
+        acc = totals[key]
+        @subtract
+        @drop_empty
+
+
+"""
+
 _PLAIN: dict[str, Sequence[str]] = {
     "update": ["plain_add(acc, value, t)"],
     "merge": ["plain_merge(acc, other)"],
     "copy": ["return plain_copy(acc)"],
+    "copy_other": ["totals[key] = plain_copy(other)"],
+    "subtract": ["plain_subtract(acc, other)"],
 }
 
 
@@ -224,11 +263,26 @@ def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
         else:
             update += [f"if holds{number}(value):", *(f"    {line}" for line in taken_in)]
     merged = [_written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.merge_code]
-    copied = [f"acc.{name}" for name in layout.marks]
+    subtracted = [
+        _written(line, placed.prefix, placed.slots) for placed in layout.parts for line in placed.part.subtract_code
+    ]
+    return {
+        "update": update,
+        "merge": merged,
+        "subtract": subtracted,
+        "copy": [f"return {_copied(layout, 'acc')}"],
+        "copy_other": [f"totals[key] = {_copied(layout, 'other')}"],
+    }
+
+
+def _copied(layout: Layout, name: str) -> str:
+    """The source of an independent copy of the accumulator of a name, `acc` or `other`."""
+    hole = "$o" if name == "other" else "$"
+    copied = [f"{name}.{mark}" for mark in layout.marks]
     for placed in layout.parts:
-        for name, slot in zip(placed.slots, placed.part.slots, strict=True):
-            copied.append(_written(slot.copy, placed.prefix, (name,)))
-    return {"update": update, "merge": merged, "copy": [f"return Accumulator({', '.join(copied)})"]}
+        for slot_name, slot in zip(placed.slots, placed.part.slots, strict=True):
+            copied.append(_written(slot.copy.replace("$0", f"{hole}0"), placed.prefix, (slot_name,)))
+    return f"Accumulator({', '.join(copied)})"
 
 
 def _fields(layout: Layout) -> list[Any]:

@@ -128,6 +128,17 @@ class Layout:
         """Whether accumulators of this layout can be put together."""
         return all(placed.aggregate.mergeable for placed in self.aggregates)
 
+    @property
+    def count_slot(self) -> str | None:
+        """The slot that says how many records an accumulator has taken in; None where none does."""
+        counts = (part for part in self.parts if part.part.kind == "records" and part.condition is None)
+        return next((part.slots[0] for part in counts), None)
+
+    @property
+    def subtractable(self) -> bool:
+        """Whether an accumulator that was merged into another can be taken out of it again, and the last one be known."""
+        return self.count_slot is not None and all(placed.part.subtract is not None for placed in self.parts)
+
     def fields(self) -> dict[Any, dict[Any, list[PlacedPart]]]:
         """Condition → field → the parts that read it of the records for which the condition holds, in order; parts that
         need no value stand under `...`."""

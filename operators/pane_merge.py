@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 Entries: TypeAlias = dict[Any, Any]
@@ -15,16 +16,17 @@ class PaneMerge:
     Time is cut into blocks as long as a window. A window is the end of one block and the beginning of the
     next: for each block the merged ends are made once, going backwards, and the beginning grows as windows go
     forward. So each pane is merged about three times, however many windows it belongs to. What is held beside
-    the panes is dropped by `forget` and made anew when it is needed; a block of more than `limit` entries is
-    merged plainly, without holding anything.
+    the panes is as many entries as these have: of each pane what its keys had come to without it. A block of more
+    than `limit` entries is merged plainly, without holding anything.
 
     Args:
         size_ms: length of a window.
         offset_ms: where windows are aligned.
         read: the entries of the pane that ends at a time; not changed.
+        get: the accumulator of the pane that ends at a time, and a key; None when there is none.
         merge: `merge(acc, later)` takes the second accumulator into the first.
         copy: an independent copy of an accumulator.
-        limit: how many entries the ends of a block may have in all.
+        limit: how many entries the panes of a block may have in all.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class PaneMerge:
         size_ms: int,
         offset_ms: int,
         read: Callable[[int], Entries],
+        get: Callable[[int, Any], Any],
         merge: Callable[[Any, Any], None],
         copy: Callable[[Any], Any],
         *,
@@ -40,28 +43,33 @@ class PaneMerge:
         self._size_ms = size_ms
         self._offset_ms = offset_ms
         self._read = read
+        self._get = get
         self._merge = merge
         self._copy = copy
         self._limit = limit
-        self.forget()
+        self._forget()
 
-    def forget(self) -> None:
-        """A pane that was merged before has changed."""
+    def _forget(self) -> None:
         self._block_ms: int | None = None
-        self._ends: dict[int, Entries] = {}
+        self._without: list[tuple[int, Entries]] = []  # pane → what its keys come to without it; the latest pane first
+        self._ending: Entries = {}
         self._beginning: Entries = {}
-        self._grown_to_ms: int | None = None
+        self._grown: list[int] = []
+        self._changed: dict[Any, None] = {}
+        self._passed_ms = 0  # no window needs panes up to here; of no meaning without a block
 
     def window(self, end_ms: int, panes: Sequence[int]) -> Entries:
         """The entries of the window that ends at `end_ms`, made of `panes`, which are ascending pane ends.
         Not to be changed, and valid until the next call."""
         block_ms = end_ms - (end_ms - self._offset_ms) % self._size_ms
-        first = [pane for pane in panes if pane <= block_ms]
-        second = [pane for pane in panes if pane > block_ms]
-        if block_ms != self._block_ms and not self._start(block_ms, first):
+        middle = bisect_right(panes, block_ms)
+        if block_ms != self._block_ms and not self._start(block_ms, panes[:middle]):
             return self.plainly(panes)
-        ending = self._ending(first)
-        beginning = self._grow(second)
+        self._passed_ms = end_ms - self._size_ms
+        self._shorten(panes[0] if middle else None)
+        self._grow(panes, middle)
+        self._mend()
+        ending, beginning = self._ending, self._beginning
         if not beginning or not ending:
             return ending or beginning
         merged = dict(ending)
@@ -74,50 +82,20 @@ class PaneMerge:
                 self._merge(whole, acc)
         return merged
 
-    def _start(self, block_ms: int, panes: Sequence[int]) -> bool:
-        """Make the ends of the block that ends at `block_ms`; False when they would be too large."""
-        self.forget()
-        ending: Entries = {}
-        size = 0
-        for pane in reversed(panes):
-            entries = self._read(pane)
-            longer = dict(ending)
-            for key, acc in entries.items():
-                after = ending.get(key)
-                if after is None:
-                    longer[key] = acc
-                else:
-                    whole = longer[key] = self._copy(acc)
-                    self._merge(whole, after)
-            ending = self._ends[pane] = longer
-            size += len(longer)
-            if size > self._limit:
-                self.forget()
-                return False
-        self._block_ms = block_ms
-        return True
-
-    def _ending(self, panes: Sequence[int]) -> Entries:
-        if not panes:
-            self._ends.clear()
-            return {}
-        for pane in [pane for pane in self._ends if pane < panes[0]]:
-            del self._ends[pane]
-        return self._ends[panes[0]]
-
-    def _grow(self, panes: Sequence[int]) -> Entries:
-        beginning = self._beginning
-        for pane in panes:
-            if self._grown_to_ms is not None and pane <= self._grown_to_ms:
-                continue
-            for key, acc in self._read(pane).items():
-                before = beginning.get(key)
-                if before is None:
-                    beginning[key] = self._copy(acc)
-                else:
-                    self._merge(before, acc)
-            self._grown_to_ms = pane
-        return beginning
+    def changed(self, pane: int, key: Any) -> None:
+        """An accumulator has changed in a pane that may have been merged before."""
+        if self._block_ms is None or pane <= self._passed_ms:
+            return
+        if pane <= self._block_ms:
+            known = any(held == pane for held, _ in self._without)
+        elif not self._grown or pane > self._grown[-1]:
+            return  # it has not been merged yet
+        else:
+            known = _holds(self._grown, pane)
+        if known:
+            self._changed[key] = None
+        else:
+            self._forget()
 
     def plainly(self, panes: Sequence[int]) -> Entries:
         """The entries of `panes` merged one after the other, without holding anything for the next window."""
@@ -130,3 +108,125 @@ class PaneMerge:
                 else:
                     self._merge(before, acc)
         return merged
+
+    def _start(self, block_ms: int, panes: Sequence[int]) -> bool:
+        """Make the end of the block that ends at `block_ms`; False when it would be too large."""
+        self._forget()
+        ending = self._ending
+        size = 0
+        for pane in reversed(panes):
+            without: Entries = {}
+            for key, acc in self._read(pane).items():
+                after = without[key] = ending.get(key)
+                ending[key] = acc if after is None else self._both(acc, after)
+            self._without.append((pane, without))
+            size += len(without)
+            if size > self._limit:
+                self._forget()
+                return False
+        self._block_ms = block_ms
+        return True
+
+    def _shorten(self, first: int | None) -> None:
+        """The end of the block without the panes in front of `first`."""
+        ending = self._ending
+        while self._without and (first is None or self._without[-1][0] < first):
+            for key, after in self._without.pop()[1].items():
+                if after is None:
+                    del ending[key]
+                else:
+                    ending[key] = after
+
+    def _grow(self, panes: Sequence[int], middle: int) -> None:
+        beginning, grown = self._beginning, self._grown
+        for index in range(bisect_right(panes, grown[-1]) if grown else middle, len(panes)):
+            for key, acc in self._read(panes[index]).items():
+                before = beginning.get(key)
+                if before is None:
+                    beginning[key] = self._copy(acc)
+                else:
+                    self._merge(before, acc)
+            grown.append(panes[index])
+
+    def _mend(self) -> None:
+        """Make what is held of the changed keys anew."""
+        for key in self._changed:
+            after = None
+            for pane, without in self._without:
+                acc = self._get(pane, key)
+                if acc is not None:
+                    without[key] = after
+                    after = acc if after is None else self._both(acc, after)
+            if after is not None:
+                self._ending[key] = after
+            found = [acc for acc in [self._get(pane, key) for pane in self._grown] if acc is not None]
+            if found:
+                whole = self._beginning[key] = self._copy(found[0])
+                for acc in found[1:]:
+                    self._merge(whole, acc)
+        self._changed.clear()
+
+    def _both(self, acc: Any, later: Any) -> Any:
+        whole = self._copy(acc)
+        self._merge(whole, later)
+        return whole
+
+
+def merge_of_key(
+    ends: Sequence[int],
+    start_of: Callable[[int], int],
+    pane_ms: int,
+    get: Callable[[int], Any],
+    merge: Callable[[Any, Any], None],
+    copy: Callable[[Any], Any],
+) -> Iterator[tuple[int, Any]]:
+    """The windows of one key as (end, accumulator); those without any are left out. An accumulator is not to be changed.
+
+    Windows that have a pane in common are put together from what stands before and behind the end of the first of them:
+    the panes of overlapping windows are merged about three times, however many windows there are.
+
+    Args:
+        ends: of the windows, ascending.
+        start_of: where the window with an end starts.
+        pane_ms: length of a pane.
+        get: the accumulator of the pane that ends at a time, if there is one.
+        merge, copy: as in `PaneMerge`.
+    """
+
+    def both(acc: Any, later: Any) -> Any:
+        if acc is None or later is None:
+            return later if acc is None else acc
+        whole = copy(acc)
+        merge(whole, later)
+        return whole
+
+    at = 0
+    while at < len(ends):
+        middle = ends[at]
+        first = at
+        while at < len(ends) and start_of(ends[at]) < middle:
+            at += 1
+        group = ends[first:at]
+        behind: list[Any] = []
+        grown, pane = None, middle
+        for end in group:
+            while pane < end:
+                pane += pane_ms
+                grown = both(grown, get(pane))
+            behind.append(grown)
+        before: list[Any] = []
+        grown, pane = None, middle
+        for end in reversed(group):
+            while pane > start_of(end):
+                grown = both(get(pane), grown)
+                pane -= pane_ms
+            before.append(grown)
+        for end, earlier, later in zip(group, reversed(before), behind, strict=True):
+            acc = both(earlier, later)
+            if acc is not None:
+                yield end, acc
+
+
+def _holds(ascending: Sequence[int], item: int) -> bool:
+    index = bisect_right(ascending, item)
+    return index > 0 and ascending[index - 1] == item

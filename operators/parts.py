@@ -46,6 +46,8 @@ class Part:
         functions: what the source calls, besides builtins.
         options: what two parts of one kind and field must have in common to be the same part.
         every_record: whether records without a value count as well.
+        subtract: undo a merge of the slots of another part, exactly; None where that cannot be done.
+        subtract_code: the same as lines of source.
     """
 
     kind: str
@@ -58,6 +60,8 @@ class Part:
     functions: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[Any, ...] = ()
     every_record: bool = False
+    subtract: Callable[[list[Any], list[Any]], None] | None = None
+    subtract_code: tuple[str, ...] = ()
 
 
 def storable(value: Any) -> Any:
@@ -87,6 +91,8 @@ def count_part(*, every_record: bool) -> Part:
         add_code=("$0 += 1",),
         merge_code=("$0 += $o0",),
         every_record=every_record,
+        subtract=_subtract_sums,
+        subtract_code=("$0 -= $o0",),
     )
 
 
@@ -107,6 +113,9 @@ def sum_part(type_: Any) -> Part:
         merge_code=("$0 += $o0",),
         functions={} if type_ is None else {"$p_zero": type_},
         options=(type_,),
+        # A sum of floats depends on what was added in between.
+        subtract=_subtract_sums if type_ is int else None,
+        subtract_code=("$0 -= $o0",) if type_ is int else (),
     )
 
 
@@ -304,6 +313,10 @@ def reduce_part(function: Callable[[Any, Any], Any], type_: Any) -> Part:
 
 def _merge_sums(slots: list[Any], other: list[Any]) -> None:
     slots[0] += other[0]
+
+
+def _subtract_sums(slots: list[Any], other: list[Any]) -> None:
+    slots[0] -= other[0]
 
 
 def _optional(type_: Any) -> Any:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from functools import partial
 from operator import length_hint
 from typing import Any
 
 from .aggregate import Aggregate
 from .batch import Batch
 from .operator import OperatorContext
-from .pane_merge import Entries, PaneMerge
+from .pane_merge import Entries, PaneMerge, merge_of_key
+from .pane_totals import PaneTotals
 from .state import StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
 from .window_aggregation import MakeResults, WindowAggregation, checked_lateness
@@ -55,8 +56,9 @@ class WindowOperator(WindowAggregation):
 
     A record costs one update, in the pane it falls into, however much windows overlap. State: one accumulator
     per key and pane that has records, from the first of them until no window needs the pane any more. Firing
-    a window costs about three merges per key and slide, also independent of the overlap; firing again for a
-    late record merges the panes of its key.
+    a window costs about three merges per key and slide, also independent of the overlap; with count() and sums of
+    integers alone one merge and one subtraction. Firing again for a late record costs about three merges per
+    window that it fires.
 
     Args:
         assigner: `windows.tumbling(…)` or `windows.sliding(…)`.
@@ -73,6 +75,7 @@ class WindowOperator(WindowAggregation):
     """
 
     needs_event_time: bool = True
+    _slides = True  # a window begins one slide after the one before
     emits_only_on_watermark: bool = True
     side_outputs: Sequence[str] = ("late",)
 
@@ -122,11 +125,20 @@ class WindowOperator(WindowAggregation):
         self._panes: WindowTable[Any, Any] = context.state(self._panes_state)
         self._mark = WatermarkMark(context)
         self._late = context.side_output("late")
-        code = self._code
-        self._merged = PaneMerge(
-            self.assigner.size_ms, self.assigner.offset_ms, self._panes.read, code["merge"], code["copy"]
-        )
+        self._order = list(self._panes.namespaces())
+        self._totals, self._merged = self._sliding()
         self._out = WindowOutput(self._make)
+
+    def _sliding(self) -> tuple[PaneTotals | None, PaneMerge]:
+        """How windows are put together from panes."""
+        code, panes, assigner = self._code, self._panes, self.assigner
+        totals = None
+        if self.layout.subtractable and self._slides:
+            totals = PaneTotals(assigner.size_ms, panes.read, code["merge_all"], code["subtract_all"])
+        merged = PaneMerge(
+            assigner.size_ms, assigner.offset_ms, panes.read, panes.get, code["merge"], code["copy"]
+        )
+        return totals, merged
 
     def process(self, batch: Batch[Any]) -> Batch[Any] | None:
         values = batch.values
@@ -141,7 +153,7 @@ class WindowOperator(WindowAggregation):
         try:
             code["run"](
                 coming, timestamps, keys, self._panes.live,
-                self._closed(self._mark.watermark_ms), self._panes.open, self._panes.load,
+                self._closed(self._mark.watermark_ms), self._open_pane, self._panes.load,
                 self._closed_record, self._count_reached, self._schedule,
             )  # fmt: skip
         except Exception as error:
@@ -161,25 +173,28 @@ class WindowOperator(WindowAggregation):
         spent = self._spent(watermark_ms)
         if closed == closed_before and spent == self._spent(before):
             return None
+        panes = self._order[: bisect_right(self._order, closed)]
         if self._tumbling and self.trigger.final and not self.allowed_lateness_ms:
-            for end in _up_to(self._panes, closed):
+            for end in panes:
                 self._fire(end, self._panes.take(end))
+            del self._order[: len(panes)]
             return self._out.take()
-        panes = _up_to(self._panes, closed)
         if self.trigger.final:
             for end in self._ends(panes, closed_before, closed):
                 self._fire(end, self._window(end, panes))
                 if self.trigger.purging:
                     self._panes.drop(end)
-        for pane in panes:
-            if pane <= spent:
-                self._panes.drop(pane)
+        if self._totals is not None:
+            self._totals.leave(closed + self.assigner.slide_ms - self.assigner.size_ms, panes)
+        gone = bisect_right(panes, spent)
+        for pane in panes[:gone]:
+            self._panes.drop(pane)
+        del self._order[:gone]
         return self._out.take()
 
     def on_timer(self, timestamp_ms: int, keys: Sequence[Any], *, event_time: bool) -> Batch[Any] | None:
         closed = self._closed(self._mark.watermark_ms)
-        panes = list(self._panes.namespaces())
-        in_open_windows = panes[bisect_right(panes, closed - self.assigner.size_ms) :]
+        in_open_windows = self._order[bisect_right(self._order, closed - self.assigner.size_ms) :]
         for key in keys:
             changed = []
             for pane in in_open_windows:
@@ -187,10 +202,7 @@ class WindowOperator(WindowAggregation):
                 if acc is not None and acc._pending:
                     self._panes.load(pane, key)._pending = 0  # type: ignore[union-attr]  # it is there
                     changed.append(pane)
-            for end in self._ends(changed, closed, changed[-1] + self.assigner.size_ms if changed else closed):
-                self._fire_key(end, key)
-                if self.trigger.purging:
-                    self._panes.remove(end, key)
+            self._fire_key(self._ends(changed, closed, changed[-1] + self.assigner.size_ms if changed else closed), key)
         return self._out.take()
 
     def prepare_snapshot(self, checkpoint_id: int) -> None:
@@ -216,25 +228,35 @@ class WindowOperator(WindowAggregation):
             start = self._start(end)
             self._out.add(self._code["results"](entries, start, end), list(entries), Window(start, end))
 
-    def _fire_key(self, end: int, key: Any) -> None:
-        """Fire a window for one key, from the panes of the key."""
-        start, pane_ms = self._start(end), self.assigner.pane_ms
-        found = [self._panes.get(pane, key) for pane in range(start + pane_ms, end + 1, pane_ms)]
-        parts = [acc for acc in found if acc is not None]
-        if parts:
-            whole = parts[0] if self._tumbling else self._code["copy"](parts[0])
-            for acc in parts[1:]:
-                self._code["merge"](whole, acc)
-            self._out.add([self._code["result"](whole, key, start, end)], [key], Window(start, end))
+    def _fire_key(self, ends: Sequence[int], key: Any) -> None:
+        """Fire windows for one key, from the panes of the key."""
+        get = partial(self._get_of, key)
+        code = self._code
+        for end, acc in merge_of_key(ends, self._start, self.assigner.pane_ms, get, code["merge"], code["copy"]):
+            start = self._start(end)
+            self._out.add([code["result"](acc, key, start, end)], [key], Window(start, end))
+            if self.trigger.purging:
+                self._panes.remove(end, key)
+
+    def _get_of(self, key: Any, pane: int) -> Any:
+        return self._panes.get(pane, key)
 
     def _window(self, end: int, panes: Sequence[int]) -> Entries:
         if self._tumbling:
             return self._panes.read(end)
+        if self._totals is not None:
+            return self._totals.window(end, panes)
         start = end - self.assigner.size_ms
         own = panes[bisect_right(panes, start) : bisect_right(panes, end)]
         if self.assigner.size_ms // self.assigner.pane_ms <= _FEW_PANES:
             return self._merged.plainly(own)
         return self._merged.window(end, own)
+
+    def _open_pane(self, end: int) -> Entries:
+        index = bisect_right(self._order, end)
+        if not index or self._order[index - 1] != end:
+            self._order.insert(index, end)
+        return self._panes.open(end)
 
     def _count_reached(self, end: int, key: Any, acc: Any) -> None:
         acc._pending = 0
@@ -250,14 +272,15 @@ class WindowOperator(WindowAggregation):
         if pane <= self._spent(watermark_ms):
             self._late_indices.append(self._index())
             return
-        entries = self._panes.open(pane)
+        entries = self._open_pane(pane)
         acc = entries.get(key)
         if acc is None:
             acc = self._panes.load(pane, key)
         if acc is None:
             acc = entries[key] = self._code["new"]()
         self._code["add"](acc, value, timestamp_ms)
-        self._merged.forget()
+        if not self._tumbling:
+            self._change(pane, key, value, timestamp_ms)
         if not self.trigger.final:
             if self.trigger.every_count is not None:
                 acc._pending += 1
@@ -268,21 +291,23 @@ class WindowOperator(WindowAggregation):
             return
         closed = self._closed(watermark_ms)
         expired = watermark_ms + 1 - self.allowed_lateness_ms
-        for end in self._ends([pane], expired, closed):
-            self._fire_key(end, key)
-            if self.trigger.purging:
-                self._panes.remove(end, key)
+        self._fire_key(self._ends([pane], expired, closed), key)
         still_open = self._ends([pane], closed, closed + assigner.size_ms)
         if self.trigger.every_ms is not None and still_open and not acc._pending:
             acc._pending = 1
             self._schedule(key)
 
+    def _change(self, pane: int, key: Any, value: Any, timestamp_ms: int) -> None:
+        """What is held beside the panes follows a record that has gone into one of them."""
+        if self._totals is None:
+            self._merged.changed(pane, key)
+            return
+        totals = self._totals.totals_of(pane)
+        if totals is not None:
+            acc = totals.get(key)
+            if acc is None:
+                acc = totals[key] = self._code["new"]()
+            self._code["add"](acc, value, timestamp_ms)
+
     def _index(self) -> int:
         return self._size - length_hint(self._coming) - 1
-
-
-def _up_to(panes: WindowTable[Any, Any], end: int) -> list[int]:
-    first = panes.first()
-    if first is None or first > end:
-        return []
-    return list(takewhile(lambda pane: pane <= end, panes.namespaces()))

@@ -22,6 +22,8 @@ class CumulativeWindowOperator(WindowOperator):
     Arguments and errors as `WindowOperator`, with `windows.cumulative(…)`.
     """
 
+    _slides = False
+
     def _start(self, end: int) -> int:
         return end - 1 - (end - 1 - self.assigner.offset_ms) % self.assigner.size_ms
 
@@ -37,6 +39,8 @@ class CumulativeWindowOperator(WindowOperator):
         ends: list[int] = []
         coming = after + 1
         for pane in panes:
+            if coming > until:
+                break
             last = self._start(pane) + self.assigner.size_ms
             lowest = max(pane, coming)
             first = lowest + (pane - lowest) % step_ms

@@ -67,6 +67,8 @@ class TimeWindows:
         ends: list[int] = []
         coming = after + 1
         for pane in panes:
+            if coming > until:
+                break
             start = pane - self.pane_ms
             last = start - (start - self.offset_ms) % slide_ms + size_ms
             lowest = max(pane, coming)

@@ -3,7 +3,8 @@ bytes of state."""
 
 from __future__ import annotations
 
-import time
+import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,15 @@ from typing import Any, Final
 
 import msgspec
 from tidegate.connectors import files, formats, generator
-from tidegate.engine import RunConfig, Topology
+from tidegate.engine import RunConfig, Topology, start
 from tidegate.operators import Watermarks, agg, windows
 
 from ..answers import compare, quoted
 from ..loops import growth as loop
-from ..probe import Look, ProbeSink
+from ..probe import ProbeSink
 from ..readings import Reading, Shape, readings_file
-from ..scenario import BenchmarkError, Figures, Scenario, Setup, Side, Tell, Wanted
-from ..stopwatch import Stopwatch, cpu_s, time_job
+from ..scenario import Figures, Scenario, Setup, Side, Tell, Wanted
+from ..stopwatch import Stopwatch, time_job
 
 TIMES: Final = (1, 10, 100)
 
@@ -67,7 +68,9 @@ POINTS: Final = {f"{name}-{times}": of(times) for name, of in DIMENSIONS.items()
 """Side → its point."""
 
 _STATE_KEYS: Final = 2_000
-_PAYLOAD: Final = "x" * 1_000
+_PAYLOAD_BYTES: Final = 1_000
+_NOISE: Final = random.Random(7).randbytes(1_000_000 + _PAYLOAD_BYTES)
+"""What payloads are cut from: it cannot be compressed."""
 
 
 def topology(setup: Setup, side: str) -> Topology:
@@ -129,7 +132,7 @@ class Value(msgspec.Struct, gc=False):
 
     key: int
     number: int
-    payload: str
+    payload: bytes
 
 
 def _newest(_: Value, newest: Value) -> Value:
@@ -137,44 +140,54 @@ def _newest(_: Value, newest: Value) -> Value:
 
 
 def _state(times: int) -> Side:
-    """The newest value of each key, with a checkpoint every second. All keys come once, which does not count; then the
-    first 2,000 of them for as long as there are records."""
+    """The newest value of each key, with a checkpoint every second. All keys come once and are in a checkpoint before it
+    counts; then the first 2,000 of them come."""
     n_keys = _STATE_KEYS * times
 
     def value(number: int) -> Value:
-        return Value(number if number < n_keys else number % _STATE_KEYS, number, _PAYLOAD)
-
-    def job(setup: Setup, look: Look) -> Topology:
-        made = Topology(f"growth-state-{times}")
-        values = made.source("values", generator.records(value, count=n_keys + setup.events, type=Value))
-        values.key_by("key").reduce(_newest, name="newest").sink("out", ProbeSink(look))
-        return made
+        at = number * 7919 % 1_000_000
+        key = number if number < n_keys else number % _STATE_KEYS
+        return Value(key, number, _NOISE[at : at + _PAYLOAD_BYTES])
 
     def measure(setup: Setup) -> Figures:
-        seen = 0
-        began = (0.0, 0.0)
-
-        def look(values: list[Any]) -> None:
-            nonlocal seen, began
-            if seen < n_keys <= seen + len(values):
-                began = time.perf_counter(), cpu_s()
-            seen += len(values)
-
-        config = RunConfig(
-            checkpoints=setup.work / f"checkpoints-{times}", checkpoint_interval="1s", memory_budget="1GB"
-        )
-        facts = time_job(job(setup, look), config)
-        run_s, used_s = time.perf_counter() - began[0], cpu_s() - began[1]
-        if seen != n_keys + setup.events:
-            raise BenchmarkError(f"growth, state-{times}: {seen} results of {n_keys + setup.events} records")
-        return facts | {
-            "run_s": run_s,
-            "cpu_s": used_s,
-            "events_per_s": setup.events / run_s,
-            "cpu_s_per_million": used_s * 1e6 / setup.events,
-        }
+        return asyncio.run(_time_state(setup, times, n_keys, value))
 
     return measure
+
+
+async def _time_state(setup: Setup, times: int, n_keys: int, value: Callable[[int], Value]) -> Figures:
+    is_filled, is_over = asyncio.Event(), asyncio.Event()
+    seen, last = 0, 0
+    facts: Figures = {"checkpoints": 0}
+
+    def look(values: list[Any]) -> None:
+        nonlocal seen
+        seen += len(values)
+        if seen >= n_keys:
+            is_filled.set()
+        if last and seen >= last:
+            is_over.set()
+
+    def note(event: str, told: dict[str, Any]) -> None:
+        if event == "checkpoint_completed":
+            facts["checkpoints"] += 1
+            facts["state_mb"] = told["size_bytes"] / 1e6
+
+    made = Topology(f"growth-state-{times}")
+    values = made.source("values", generator.records(value, type=Value))
+    values.key_by("key").reduce(_newest, name="newest").sink("out", ProbeSink(look))
+    config = RunConfig(checkpoints=setup.work / f"checkpoints-{times}", checkpoint_interval="1s", memory_budget="1GB")
+    async with start(made, config, on_event=note) as job:
+        await is_filled.wait()
+        await job.checkpoint()
+        facts["checkpoints"] = 0
+        watch, first = Stopwatch(), seen
+        last = seen + setup.events
+        await is_over.wait()
+        figures, events = watch.read(), seen - first
+        await job.cancel()
+    rates = {"events_per_s": events / figures["run_s"], "cpu_s_per_million": figures["cpu_s"] * 1e6 / events}
+    return figures | facts | rates
 
 
 def _file(setup: Setup, point: Point) -> Path:

