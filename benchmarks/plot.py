@@ -28,7 +28,7 @@ _WAYS: Final = {
 }
 _PERCENTILES: Final = {"p50_ms": "p50", "p99_ms": "p99", "p999_ms": "p99.9"}
 _GROWING: Final = {
-    "keys": "keys: 10,000 and more",
+    "keys": "keys: 1,000 and more",
     "overlap": "windows at a time, 100 keys",
     "results": "windows at a time, 5,000 keys",
     "disorder": "disorder: up to 0.2 s and more",
@@ -47,12 +47,12 @@ def restore_points(figures: dict[str, float]) -> Points:
 
 
 def growth_points(figures: dict[str, float], dimension: str) -> Points:
-    """For the engine, and the loop where there is one, how many times as much and the records per second."""
+    """For the engine, and the loop where there is one, how many times as much and the records per CPU second."""
     lines: Points = {}
     for who, end in (("engine", ""), ("loop", "-loop")):
-        rates = [(times, figures.get(f"{dimension}-{times}{end}.events_per_s")) for times in TIMES]
-        if all(rate is not None for _, rate in rates):
-            lines[who] = [(float(times), rate) for times, rate in rates if rate is not None]
+        costs = {times: figures.get(f"{dimension}-{times}{end}.cpu_s_per_million") for times in TIMES}
+        if None not in costs.values():
+            lines[who] = [(float(times), 1e6 / cost) for times, cost in costs.items() if cost is not None]
     return lines
 
 
@@ -94,7 +94,7 @@ def draw_growth(figures: dict[str, float]) -> Any:
     for axes in panels.flat[len(_GROWING) :]:
         axes.set_axis_off()
     panels[0][0].legend()
-    figure.supylabel("records per second")
+    figure.supylabel("records per CPU second")
     return figure
 
 

@@ -30,6 +30,7 @@ _LIBRARIES: Final = (
 _UNITS: Final = {"_mb": " MB", "_ms": " ms", "_s": " s"}
 _SHOWN: Final = (
     "events_per_s",
+    "share_of_once",
     "state_mb",
     "files_s",
     "files_mb_per_s",

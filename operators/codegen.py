@@ -24,15 +24,16 @@ class Code:
     """The functions of one operator.
 
     Always there: `new()`, `add(acc, value, t)`, `merge(acc, other)`, `copy(acc)`, `result(acc, *bounds)`, and
-    `results(entries, *bounds)` for a dict of key → accumulator, where the first of the bounds is the key. Where the layout
-    is subtractable also `merge_all(totals, entries)` and `subtract_all(totals, entries)`, which take all accumulators of a
-    dict into or out of those of another.
+    `results(entries, *bounds)` for a dict of key → accumulator, where the first of the bounds is the key; and for whole
+    dicts `merge_all(totals, entries)`, `put_before(ending, entries, without)` and `joined(ending, beginning)`: see
+    `Merging`. Where the layout is subtractable also `subtract_all(totals, entries)`, which undoes `merge_all`.
 
     Args:
         layout: the accumulator.
         template: source of the operator's own functions. A line `@update` becomes the lines that take the
             record `value` with the timestamp `t` into `acc`, `@emit` a call of `emit` with the result of
-            `acc`; another line `@name` becomes `lines[name]`.
+            `acc`, `@fresh` what puts an `acc` that has taken in nothing into `pane[key]`; another line `@name`
+            becomes `lines[name]`.
         lines: name → lines of source.
         bounds: the arguments of `result` after the accumulator; they are the fields of a result before the
             aggregates.
@@ -57,6 +58,7 @@ class Code:
         holes: dict[str, Sequence[str]] = {**written}
         holes["emit"] = [f"emit(Result({', '.join(bounds)}, {shown}))"]
         holes["new"] = [f"return {_fresh(layout)}"]
+        holes["fresh"] = [f"acc = pane[key] = {_fresh(layout)}"]
         holes["result"] = [f"return Result({', '.join(bounds)}, {shown})"]
         holes["results"] = [
             "return [",
@@ -220,9 +222,6 @@ def results(BOUNDS):
     @results
 
 
-"""
-
-_SUBTRACTION = """\
 def merge_all(totals, entries):
     get = totals.get
     for key, other in entries.items():
@@ -233,6 +232,33 @@ def merge_all(totals, entries):
             @merge
 
 
+def put_before(ending, entries, without):
+    get = ending.get
+    for key, acc in entries.items():
+        other = without[key] = get(key)
+        if other is not None:
+            @copy_acc
+            @merge
+        ending[key] = acc
+
+
+def joined(ending, beginning):
+    whole = dict(ending)
+    get = ending.get
+    for key, other in beginning.items():
+        acc = get(key)
+        if acc is None:
+            whole[key] = other
+        else:
+            @copy_acc
+            @merge
+            whole[key] = acc
+    return whole
+
+
+"""
+
+_SUBTRACTION = """\
 def subtract_all(totals, entries):
     for key, other in entries.items():
         acc = totals[key]
@@ -246,6 +272,7 @@ _PLAIN: dict[str, Sequence[str]] = {
     "update": ["plain_add(acc, value, t)"],
     "merge": ["plain_merge(acc, other)"],
     "copy": ["return plain_copy(acc)"],
+    "copy_acc": ["acc = plain_copy(acc)"],
     "copy_other": ["totals[key] = plain_copy(other)"],
     "subtract": ["plain_subtract(acc, other)"],
 }
@@ -271,6 +298,7 @@ def _inlined(layout: Layout, mapping: bool) -> dict[str, Sequence[str]]:
         "merge": merged,
         "subtract": subtracted,
         "copy": [f"return {_copied(layout, 'acc')}"],
+        "copy_acc": [f"acc = {_copied(layout, 'acc')}"],
         "copy_other": [f"totals[key] = {_copied(layout, 'other')}"],
     }
 

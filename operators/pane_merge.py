@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Entries: TypeAlias = dict[Any, Any]
 """key → accumulator."""
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How accumulators are put together, one by one and by the dict.
+
+    Attributes:
+        merge: `merge(acc, later)` takes the second accumulator into the first.
+        copy: an independent copy of an accumulator.
+        merge_all: `merge_all(totals, entries)` takes copies of those of the later dict into the first, which is changed.
+        put_before: `put_before(ending, entries, without)` puts those of the earlier `entries` in front of those in
+            `ending`, and what stood there into `without`, None where nothing did. No accumulator is changed.
+        joined: `joined(ending, beginning)` is both in a new dict, the first being earlier. Nothing is changed.
+    """
+
+    merge: Callable[[Any, Any], None]
+    copy: Callable[[Any], Any]
+    merge_all: Callable[[Entries, Entries], None]
+    put_before: Callable[[Entries, Entries, Entries], None]
+    joined: Callable[[Entries, Entries], Entries]
 
 
 class PaneMerge:
@@ -24,8 +45,7 @@ class PaneMerge:
         offset_ms: where windows are aligned.
         read: the entries of the pane that ends at a time; not changed.
         get: the accumulator of the pane that ends at a time, and a key; None when there is none.
-        merge: `merge(acc, later)` takes the second accumulator into the first.
-        copy: an independent copy of an accumulator.
+        merging: how.
         limit: how many entries the panes of a block may have in all.
     """
 
@@ -35,8 +55,7 @@ class PaneMerge:
         offset_ms: int,
         read: Callable[[int], Entries],
         get: Callable[[int, Any], Any],
-        merge: Callable[[Any, Any], None],
-        copy: Callable[[Any], Any],
+        merging: Merging,
         *,
         limit: int = 500_000,
     ) -> None:
@@ -44,8 +63,7 @@ class PaneMerge:
         self._offset_ms = offset_ms
         self._read = read
         self._get = get
-        self._merge = merge
-        self._copy = copy
+        self._how = merging
         self._limit = limit
         self._forget()
 
@@ -72,15 +90,7 @@ class PaneMerge:
         ending, beginning = self._ending, self._beginning
         if not beginning or not ending:
             return ending or beginning
-        merged = dict(ending)
-        for key, acc in beginning.items():
-            before = ending.get(key)
-            if before is None:
-                merged[key] = acc
-            else:
-                whole = merged[key] = self._copy(before)
-                self._merge(whole, acc)
-        return merged
+        return self._how.joined(ending, beginning)
 
     def changed(self, pane: int, key: Any) -> None:
         """An accumulator has changed in a pane that may have been merged before."""
@@ -101,12 +111,7 @@ class PaneMerge:
         """The entries of `panes` merged one after the other, without holding anything for the next window."""
         merged: Entries = {}
         for pane in panes:
-            for key, acc in self._read(pane).items():
-                before = merged.get(key)
-                if before is None:
-                    merged[key] = self._copy(acc)
-                else:
-                    self._merge(before, acc)
+            self._how.merge_all(merged, self._read(pane))
         return merged
 
     def _start(self, block_ms: int, panes: Sequence[int]) -> bool:
@@ -116,9 +121,7 @@ class PaneMerge:
         size = 0
         for pane in reversed(panes):
             without: Entries = {}
-            for key, acc in self._read(pane).items():
-                after = without[key] = ending.get(key)
-                ending[key] = acc if after is None else self._both(acc, after)
+            self._how.put_before(ending, self._read(pane), without)
             self._without.append((pane, without))
             size += len(without)
             if size > self._limit:
@@ -140,12 +143,7 @@ class PaneMerge:
     def _grow(self, panes: Sequence[int], middle: int) -> None:
         beginning, grown = self._beginning, self._grown
         for index in range(bisect_right(panes, grown[-1]) if grown else middle, len(panes)):
-            for key, acc in self._read(panes[index]).items():
-                before = beginning.get(key)
-                if before is None:
-                    beginning[key] = self._copy(acc)
-                else:
-                    self._merge(before, acc)
+            self._how.merge_all(beginning, self._read(panes[index]))
             grown.append(panes[index])
 
     def _mend(self) -> None:
@@ -161,14 +159,14 @@ class PaneMerge:
                 self._ending[key] = after
             found = [acc for acc in [self._get(pane, key) for pane in self._grown] if acc is not None]
             if found:
-                whole = self._beginning[key] = self._copy(found[0])
+                whole = self._beginning[key] = self._how.copy(found[0])
                 for acc in found[1:]:
-                    self._merge(whole, acc)
+                    self._how.merge(whole, acc)
         self._changed.clear()
 
     def _both(self, acc: Any, later: Any) -> Any:
-        whole = self._copy(acc)
-        self._merge(whole, later)
+        whole = self._how.copy(acc)
+        self._how.merge(whole, later)
         return whole
 
 
@@ -177,8 +175,7 @@ def merge_of_key(
     start_of: Callable[[int], int],
     pane_ms: int,
     get: Callable[[int], Any],
-    merge: Callable[[Any, Any], None],
-    copy: Callable[[Any], Any],
+    merging: Merging,
 ) -> Iterator[tuple[int, Any]]:
     """The windows of one key as (end, accumulator); those without any are left out. An accumulator is not to be changed.
 
@@ -190,14 +187,14 @@ def merge_of_key(
         start_of: where the window with an end starts.
         pane_ms: length of a pane.
         get: the accumulator of the pane that ends at a time, if there is one.
-        merge, copy: as in `PaneMerge`.
+        merging: how.
     """
 
     def both(acc: Any, later: Any) -> Any:
         if acc is None or later is None:
             return later if acc is None else acc
-        whole = copy(acc)
-        merge(whole, later)
+        whole = merging.copy(acc)
+        merging.merge(whole, later)
         return whole
 
     at = 0

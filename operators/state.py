@@ -86,6 +86,10 @@ class WindowTable(Protocol[K, V]):
         """Bring an entry that is not in `live[namespace]` there and return it; None when there is none."""
         ...
 
+    def loader(self, namespace: int) -> Callable[[int, K], V | None]:
+        """`load`, or what does the same for this namespace at less cost: good for the batch in hand."""
+        ...
+
     def get(self, namespace: int, key: K) -> V | None:
         """The entry without marking it as changed."""
         ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from .aggregate import Aggregate
 from .batch import Batch
 from .operator import OperatorContext
-from .pane_merge import Entries, PaneMerge, merge_of_key
+from .pane_merge import Entries, Merging, PaneMerge, merge_of_key
 from .pane_totals import PaneTotals
 from .state import StateDescriptor, WindowTable, WindowTableState
 from .watermark_mark import WatermarkMark
@@ -22,8 +23,9 @@ from .windows import TimeWindows, Trigger, Window, on_watermark
 _FEW_PANES = 4
 
 _LOOP = """\
-def run(values, timestamps, keys, live, closed, open_pane, missing, closed_record, fire, schedule):
+def run(values, timestamps, keys, closed, open_pane, closed_record, fire, schedule):
     start = end = 0
+    opened = {}
     for t, key, value in zip(timestamps, keys, values):
         if not start <= t < end:
             pane_start = t - (t - @OFFSET@) % @PANE@
@@ -32,15 +34,15 @@ def run(values, timestamps, keys, live, closed, open_pane, missing, closed_recor
                 continue
             start = pane_start
             end = pane_start + @PANE@
-            pane = live.get(end)
-            if pane is None:
-                pane = open_pane(end)
-            get = pane.get
+            known = opened.get(end)
+            if known is None:
+                known = opened[end] = open_pane(end)
+            pane, get, load = known
         acc = get(key)
         if acc is None:
-            acc = missing(end, key)
+            acc = load(end, key)
             if acc is None:
-                acc = pane[key] = new()
+                @fresh
         @update
         @trigger
 """
@@ -126,6 +128,8 @@ class WindowOperator(WindowAggregation):
         self._mark = WatermarkMark(context)
         self._late = context.side_output("late")
         self._order = list(self._panes.namespaces())
+        ways = (field.name for field in fields(Merging))
+        self._merging = Merging(**{name: self._code[name] for name in ways})
         self._totals, self._merged = self._sliding()
         self._out = WindowOutput(self._make)
 
@@ -135,10 +139,7 @@ class WindowOperator(WindowAggregation):
         totals = None
         if self.layout.subtractable and self._slides:
             totals = PaneTotals(assigner.size_ms, panes.read, code["merge_all"], code["subtract_all"])
-        merged = PaneMerge(
-            assigner.size_ms, assigner.offset_ms, panes.read, panes.get, code["merge"], code["copy"]
-        )
-        return totals, merged
+        return totals, PaneMerge(assigner.size_ms, assigner.offset_ms, panes.read, panes.get, self._merging)
 
     def process(self, batch: Batch[Any]) -> Batch[Any] | None:
         values = batch.values
@@ -152,8 +153,7 @@ class WindowOperator(WindowAggregation):
         self._late_indices: list[int] = []
         try:
             code["run"](
-                coming, timestamps, keys, self._panes.live,
-                self._closed(self._mark.watermark_ms), self._open_pane, self._panes.load,
+                coming, timestamps, keys, self._closed(self._mark.watermark_ms), self._opened,
                 self._closed_record, self._count_reached, self._schedule,
             )  # fmt: skip
         except Exception as error:
@@ -231,10 +231,9 @@ class WindowOperator(WindowAggregation):
     def _fire_key(self, ends: Sequence[int], key: Any) -> None:
         """Fire windows for one key, from the panes of the key."""
         get = partial(self._get_of, key)
-        code = self._code
-        for end, acc in merge_of_key(ends, self._start, self.assigner.pane_ms, get, code["merge"], code["copy"]):
+        for end, acc in merge_of_key(ends, self._start, self.assigner.pane_ms, get, self._merging):
             start = self._start(end)
-            self._out.add([code["result"](acc, key, start, end)], [key], Window(start, end))
+            self._out.add([self._code["result"](acc, key, start, end)], [key], Window(start, end))
             if self.trigger.purging:
                 self._panes.remove(end, key)
 
@@ -251,6 +250,11 @@ class WindowOperator(WindowAggregation):
         if self.assigner.size_ms // self.assigner.pane_ms <= _FEW_PANES:
             return self._merged.plainly(own)
         return self._merged.window(end, own)
+
+    def _opened(self, end: int) -> tuple[Entries, Callable[[Any], Any], Callable[[int, Any], Any]]:
+        """A pane as the inner loop works with it, for as long as the batch lasts."""
+        entries = self._open_pane(end)
+        return entries, entries.get, self._panes.loader(end)
 
     def _open_pane(self, end: int) -> Entries:
         index = bisect_right(self._order, end)

@@ -6,7 +6,7 @@ key where there is one, and the encoded value. Memory is not bounded: the budget
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,9 @@ class DictWindowTable:
     def load(self, namespace: int, key: Any) -> Any:
         self.layout.keys.check(key)
         return self.open(namespace).get(key)
+
+    def loader(self, namespace: int) -> Callable[[int, Any], Any]:
+        return self.load
 
     def get(self, namespace: int, key: Any) -> Any:
         return self.live.get(namespace, {}).get(key)

@@ -11,7 +11,7 @@ that was never written has nothing to delete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from sys import getsizeof
 from typing import Any
@@ -96,6 +96,15 @@ class RocksWindowTable:
                 return None
         entries[key] = value
         return value
+
+    def loader(self, namespace: int) -> Callable[[int, Any], Any]:
+        elsewhere = (self._clean, self._frozen, self._partial)
+        return self.load if any(namespace in others for others in elsewhere) else self._none_but_live
+
+    def _none_but_live(self, _: int, key: Any) -> None:
+        """`load` of a namespace that has no entries but live ones."""
+        if type(key) is not self._keys.key_type:
+            self._keys.check(key)
 
     def get(self, namespace: int, key: Any) -> Any:
         for table in (self.live, self._clean):

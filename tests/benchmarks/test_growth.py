@@ -24,16 +24,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_engine_and_loop_agree_with_duckdb(dimension: str, data: Path, tmp_path: Path) -> None:
     """Every row at ten times; where windows fire again, the last of each."""
     setup = Setup(N_READINGS, data / "none", tmp_path)
+    for name in (dimension, f"{dimension}-loop"):
+        (tmp_path / f"{name}.once").write_text("2.0")
     for side in (f"{dimension}-10", f"{dimension}-10-loop"):
         if side in SCENARIO.sides:
             figures = SCENARIO.sides[side](setup)
             assert figures["results_per_event"] > 0
+            assert figures["share_of_once"] == pytest.approx(2.0 / figures["cpu_s_per_million"])
             check(setup, side)
 
 
 @pytest.mark.slow
 def test_state_is_in_a_checkpoint_before_the_clock_runs(tmp_path: Path) -> None:
     """20,000 keys of 1,000 bytes."""
+    (tmp_path / "state.once").write_text("2.0")
     figures = SCENARIO.sides["state-10"](Setup(20_000, tmp_path / "none", tmp_path))
     assert figures["events_per_s"] > 0
     assert figures["state_mb"] >= 20

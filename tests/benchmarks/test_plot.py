@@ -21,7 +21,7 @@ def run() -> dict[str, Any]:
         for name, share in SHARES.items():
             restored[f"{way}-{name}.state_mb"] = 2000 / share
             restored[f"{way}-{name}.from_start_s"] = factor / share
-    grown = {f"{side}.events_per_s": 1000.0 + number for number, side in enumerate(GROWTH.sides)}
+    grown = {f"{side}.cpu_s_per_million": 1.0 + number for number, side in enumerate(GROWTH.sides)}
     waited = {f"{side}.{name}_ms": load / 10 for side, load in LOADS.items() for name in ("p50", "p99", "p999")}
     return {
         "scenarios": [
@@ -43,8 +43,8 @@ def test_growth_has_a_line_for_the_loop_where_there_is_one() -> None:
     """One, ten and a hundred times."""
     _, figures = figures_of(run(), "growth")
     assert growth_points(figures, "keys") == {
-        "engine": [(1.0, 1000.0), (10.0, 1002.0), (100.0, 1004.0)],
-        "loop": [(1.0, 1001.0), (10.0, 1003.0), (100.0, 1005.0)],
+        "engine": [(1.0, 1e6), (10.0, 1e6 / 3), (100.0, 1e6 / 5)],
+        "loop": [(1.0, 1e6 / 2), (10.0, 1e6 / 4), (100.0, 1e6 / 6)],
     }
     assert list(growth_points(figures, "late")) == ["engine"]
 

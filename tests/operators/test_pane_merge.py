@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate.operators.pane_merge import Entries, PaneMerge, merge_of_key
+from tidegate.operators.pane_merge import Entries, Merging, PaneMerge, merge_of_key
 
 PANES = st.dictionaries(
     st.integers(-30, 60), st.dictionaries(st.sampled_from("ab"), st.lists(st.integers(0, 9), min_size=1, max_size=2))
 )
 
 
-def merge_of(
-    panes: dict[int, Entries], size: int, *, limit: int = 1000, offset: int = 0, calls: list[int] | None = None
-) -> PaneMerge:
+def merging(calls: list[int] | None = None) -> Merging:
     """Merges lists, and notes each merge in `calls`."""
 
     def merge(acc: list[Any], later: list[Any]) -> None:
@@ -24,10 +22,39 @@ def merge_of(
         if calls is not None:
             calls.append(1)
 
+    def both(acc: list[Any], later: list[Any]) -> list[Any]:
+        whole = acc.copy()
+        merge(whole, later)
+        return whole
+
+    def merge_all(totals: Entries, entries: Entries) -> None:
+        for key, acc in entries.items():
+            if key in totals:
+                merge(totals[key], acc)
+            else:
+                totals[key] = acc.copy()
+
+    def put_before(ending: Entries, entries: Entries, without: Entries) -> None:
+        for key, acc in entries.items():
+            without[key] = ending.get(key)
+            ending[key] = both(acc, ending[key]) if key in ending else acc
+
+    def joined(ending: Entries, beginning: Entries) -> Entries:
+        shared = {key: both(ending[key], acc) for key, acc in beginning.items() if key in ending}
+        return {**ending, **beginning, **shared}
+
+    return Merging(merge, list.copy, merge_all, put_before, joined)
+
+
+def merge_of(
+    panes: dict[int, Entries], size: int, *, limit: int = 1000, offset: int = 0, calls: list[int] | None = None
+) -> PaneMerge:
+    """Merges the lists of panes."""
+
     def get(pane: int, key: Any) -> Any:
         return panes.get(pane, {}).get(key)
 
-    return PaneMerge(size, offset, panes.__getitem__, get, merge, list.copy, limit=limit)
+    return PaneMerge(size, offset, panes.__getitem__, get, merging(calls), limit=limit)
 
 
 @settings(max_examples=100)
@@ -104,7 +131,7 @@ ENDS = st.lists(st.integers(0, 30), unique=True, max_size=12).map(sorted)
 def test_windows_of_a_key_are_its_panes_in_order(ends: list[int], size: int, panes: dict[int, list[int]]) -> None:
     """Whichever windows are asked for; those without any record are left out."""
     before = {end: values.copy() for end, values in panes.items()}
-    found = dict(merge_of_key(ends, lambda end: end - size, 1, panes.get, list.extend, list.copy))
+    found = dict(merge_of_key(ends, lambda end: end - size, 1, panes.get, merging()))
     wanted = {end: [v for pane in range(end - size + 1, end + 1) for v in panes.get(pane, [])] for end in ends}
     assert found == {end: values for end, values in wanted.items() if values}
     assert panes == before
@@ -114,10 +141,6 @@ def test_windows_of_a_key_are_its_panes_in_order(ends: list[int], size: int, pan
 def test_the_windows_of_a_late_record_cost_a_few_merges_each(overlap: int) -> None:
     """At an overlap of 10 and of 100."""
     calls: list[int] = []
-
-    def merge(acc: list[int], later: list[int]) -> None:
-        calls.append(1)
-
     ends = range(overlap, 2 * overlap)
-    assert len(list(merge_of_key(ends, lambda end: end - overlap, 1, lambda pane: [pane], merge, list.copy))) == overlap
+    assert len(list(merge_of_key(ends, lambda end: end - overlap, 1, lambda pane: [pane], merging(calls)))) == overlap
     assert len(calls) <= 3 * overlap

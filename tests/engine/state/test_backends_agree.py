@@ -120,7 +120,7 @@ class Program:
             entries = table.open(namespace)
         value = entries.get(key)
         if value is None:
-            value = table.load(namespace, key)
+            value = table.loader(namespace)(namespace, key)
         if value is None:
             entries[key] = value = []
         value.append(n)

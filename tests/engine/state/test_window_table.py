@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidegate.engine.errors import StateError
 from tidegate.engine.state import RocksDBBackend
 from tidegate.engine.state.namespaces import namespace_of
 from tidegate.engine.state.window_table import RocksWindowTable
@@ -36,6 +37,20 @@ def test_a_window_that_opens_and_closes_between_flushes_never_reaches_the_databa
     cluster.snapshot()
     assert table.column.first() is None
     assert table.column.estimated_keys == 0
+
+
+def test_the_loader_of_a_window_finds_what_is_not_live(cluster: StateCluster) -> None:
+    """Of a fresh window it only looks at the key; of one that was snapshotted or dropped from memory it brings the entry."""
+    table = _table(cluster)
+    table.open(60)["a"] = [1]
+    assert table.loader(60) != table.load
+    assert table.loader(60)(60, "b") is None
+    with pytest.raises(StateError, match="holds a float"):
+        table.loader(60)(60, 1.5)
+    cluster.snapshot()
+    assert table.loader(60)(60, "a") == [1]
+    cluster.relieve()
+    assert table.loader(60)(60, "a") == [1]
 
 
 def test_a_taken_window_can_be_opened_again(cluster: StateCluster) -> None:
