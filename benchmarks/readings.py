@@ -17,6 +17,7 @@ PER_MS: Final = 10
 
 _SEED: Final = 7
 _CHUNK: Final = 100_000
+_LINE: Final = '{"key":%d,"value":%d,"time_ms":%d}\n'
 
 
 class Reading(msgspec.Struct, gc=False):
@@ -74,4 +75,4 @@ def write_readings(path: Path, n: int, shape: Shape) -> None:
             delay_ms = np.where(is_delayed, random.integers(0, shape.most_delay_ms + 1, _CHUNK), 0)
             time_ms = START_MS + index // PER_MS - delay_ms[: len(index)]
             rows = zip(key.tolist(), value.tolist(), time_ms.tolist(), strict=False)
-            file.write("".join(['{"key":%d,"value":%d,"time_ms":%d}\n' % row for row in rows]))
+            file.write("".join([_LINE % row for row in rows]))

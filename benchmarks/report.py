@@ -46,6 +46,8 @@ _SHOWN: Final = (
     "p99_ms",
     "p999_ms",
     "worst_ms",
+    "step_cpu_p99_ms",
+    "step_cpu_worst_ms",
     "sync_worst_ms",
     "gap_worst_ms",
     "gap_without_worst_ms",

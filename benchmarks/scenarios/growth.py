@@ -261,7 +261,9 @@ SCENARIO = Scenario(
     sides=_sides(),
     events=1_000_000,
     check=check,
-    wanted=tuple(_flat(dimension, times) for dimension in ("keys", "overlap", "disorder", "state") for times in (10, 100)),
+    wanted=tuple(
+        _flat(dimension, times) for dimension in ("keys", "overlap", "disorder", "state") for times in (10, 100)
+    ),
     reads_bids=False,
     prepare=_prepare,
     repeat=3,

@@ -60,7 +60,9 @@ def _results(setup: Setup) -> BinaryIO:
 
 def _ticks(setup: Setup) -> tuple[Topology, KeyedStream[int, Tick]]:
     topology = Topology("latency")
-    return topology, topology.source("ticks", PacedSource(setup.events, RATE_PER_S, N_KEYS)).key_by(lambda tick: tick.key)
+    return topology, topology.source("ticks", PacedSource(setup.events, RATE_PER_S, N_KEYS)).key_by(
+        lambda tick: tick.key
+    )
 
 
 def _config(setup: Setup) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 from tidegate.engine import RunConfig, Topology
@@ -27,9 +28,10 @@ _ALL_AT_ONCE_PER_S: Final = 1_000_000_000
 def _run(setup: Setup, count: int, rate_per_s: int) -> tuple[Figures, array[int]]:
     """The job: a running aggregate with a checkpoint every second, each record's result written at once. What it took,
     and the nanoseconds of each record."""
-    latencies = array("q")
+    latencies, used = array("q"), array("q", [time.thread_time_ns()])
 
     def look(values: list[Any]) -> None:
+        used.append(time.thread_time_ns())
         now = time.monotonic_ns()
         latencies.extend([now - value.arrived_ns for value in values])
 
@@ -37,14 +39,16 @@ def _run(setup: Setup, count: int, rate_per_s: int) -> tuple[Figures, array[int]
     ticks = topology.source("ticks", PacedSource(count, rate_per_s, N_KEYS)).key_by(lambda tick: tick.key)
     results = ticks.aggregate(n=agg.count(), arrived_ns=agg.max("arrived_ns"), name="totals")
     # Each side has checkpoints of its own.
-    config = RunConfig(
-        checkpoints=setup.work / f"checkpoints-{rate_per_s}", checkpoint_interval="1s", restore=None
-    )
+    config = RunConfig(checkpoints=setup.work / f"checkpoints-{rate_per_s}", checkpoint_interval="1s", restore=None)
     with (setup.work / "results.jsonl").open("wb", buffering=0) as file:
         results.sink("out", ProbeSink(look, file))
         figures = time_job(topology, config)
     if len(latencies) != count:
         raise BenchmarkError(f"latency-load: {count} records gave {len(latencies)} results")
+    # The first step is the start.
+    steps = sorted([after - before for before, after in pairwise(used[1:])]) or [0]
+    figures["step_cpu_p99_ms"] = steps[int(0.99 * (len(steps) - 1))] / 1e6
+    figures["step_cpu_worst_ms"] = steps[-1] / 1e6
     return figures, latencies
 
 
@@ -80,5 +84,5 @@ SCENARIO = Scenario(
     repeat=3,
     warm_up=False,
     note="The highest rate is measured first in each repetition, with everything due at once. Records are due by a "
-    "timetable, so a pause counts for every record that waits through it.",
+    "timetable, so a pause counts for every record that waits through it. `step_cpu` is processor time between two writes.",
 )
