@@ -30,6 +30,7 @@ _PERCENTILES: Final = {"p50_ms": "p50", "p99_ms": "p99", "p999_ms": "p99.9"}
 _GROWING: Final = {
     "keys": "keys: 1,000 and more",
     "overlap": "windows at a time, 100 keys",
+    "overlap-highest": "the same with a maximum",
     "results": "windows at a time, 5,000 keys",
     "disorder": "disorder: up to 0.2 s and more",
     "late": "late records: 1 ‰ and more",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -137,7 +138,15 @@ class Layout:
     @property
     def subtractable(self) -> bool:
         """Whether an accumulator that was merged into another can be taken out of it again, and the last one be known."""
-        return self.count_slot is not None and all(placed.part.subtract is not None for placed in self.parts)
+        return self.count_slot is not None and all(
+            placed.part.subtract is not None and (self._integers(placed.field) or not placed.part.subtracts_integers)
+            for placed in self.parts
+        )
+
+    def _integers(self, field: Any) -> bool:
+        """Whether the records' type says that a field has integers only, or none."""
+        kind = self._hints.get(field) if isinstance(field, str) else None
+        return kind is int or set(get_args(kind)) == {int, NoneType}
 
     def fields(self) -> dict[Any, dict[Any, list[PlacedPart]]]:
         """Condition → field → the parts that read it of the records for which the condition holds, in order; parts that

@@ -48,6 +48,7 @@ class Part:
         every_record: whether records without a value count as well.
         subtract: undo a merge of the slots of another part, exactly; None where that cannot be done.
         subtract_code: the same as lines of source.
+        subtracts_integers: whether that is exact where all values are integers, and not otherwise.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Part:
     every_record: bool = False
     subtract: Callable[[list[Any], list[Any]], None] | None = None
     subtract_code: tuple[str, ...] = ()
+    subtracts_integers: bool = False
 
 
 def storable(value: Any) -> Any:
@@ -114,8 +116,9 @@ def sum_part(type_: Any) -> Part:
         functions={} if type_ is None else {"$p_zero": type_},
         options=(type_,),
         # A sum of floats depends on what was added in between.
-        subtract=_subtract_sums if type_ is int else None,
-        subtract_code=("$0 -= $o0",) if type_ is int else (),
+        subtract=_subtract_sums if type_ in (None, int) else None,
+        subtract_code=("$0 -= $o0",),
+        subtracts_integers=type_ is None,
     )
 
 

@@ -18,6 +18,14 @@ class Trip(msgspec.Struct):
     delay: float | None
 
 
+class Bus(msgspec.Struct):
+    """Another."""
+
+    seats: int
+    booked: int | None
+    delay: float
+
+
 def test_aggregates_share_the_parts_they_have_in_common() -> None:
     """Sum and mean of one field keep one sum; `count()` counts other records than the mean does."""
     layout = Layout({"total": agg.sum("v"), "mean": agg.mean("v"), "n": agg.count(), "other": agg.sum("w")})
@@ -49,3 +57,20 @@ def test_names_that_cannot_be_fields_are_refused(name: str) -> None:
     """The message names the aggregate."""
     with pytest.raises(ValueError, match=name):
         Layout({name: agg.count()})
+
+
+@pytest.mark.parametrize(
+    ("aggregates", "subtractable"),
+    [
+        ({"n": agg.count(), "total": agg.sum("seats"), "taken": agg.mean("booked")}, True),
+        ({"n": agg.count(), "total": agg.sum("delay", type=int)}, True),
+        ({"n": agg.count(), "total": agg.sum("delay")}, False),
+        ({"n": agg.count(), "total": agg.sum("seats", type=float)}, False),
+        ({"n": agg.count(), "total": agg.sum(lambda bus: bus.seats)}, False),
+        ({"n": agg.count(), "most": agg.max("seats")}, False),
+        ({"total": agg.sum("seats")}, False),
+    ],
+)
+def test_counts_and_sums_of_integers_can_be_taken_out_again(aggregates: dict[str, Any], subtractable: bool) -> None:
+    """Exactly; and a count says when nothing is left. Of floats no sum can: it depends on what was added in between."""
+    assert Layout(aggregates, record_type=Bus).subtractable is subtractable

@@ -182,10 +182,12 @@ def test_counts_and_sums_that_go_from_window_to_window_agree_with_merged_panes(
     steps: list[Step], assigner: windows.TimeWindows, lateness: int, options: dict[str, Any], inline: bool
 ) -> None:
     """What can be taken away again is; beside a maximum it cannot be, and all panes are merged."""
-    totals = {"n": agg.count(), "total": agg.sum("v", type=int)}
+    totals = {"n": agg.count(), "total": agg.sum("v")}
     outputs = []
     for aggregates in (totals, totals | {"top": agg.max("v")}):
-        operator = WindowOperator(assigner, aggregates, allowed_lateness_ms=lateness, inline=inline)
+        operator = WindowOperator(
+            assigner, aggregates, allowed_lateness_ms=lateness, record_type=Reading, inline=inline
+        )
         assert operator.layout.subtractable is ("top" not in aggregates)
         shown: list[Any] = []
         with OperatorHarness(operator, **options) as h:
