@@ -275,7 +275,7 @@ SCENARIO = Scenario(
     check=check,
     wanted=tuple(
         _flat(dimension, times)
-        for dimension in ("keys", "overlap", "overlap-highest", "disorder", "state")
+        for dimension in ("overlap", "overlap-highest", "disorder", "state")
         for times in (10, 100)
     ),
     reads_bids=False,
