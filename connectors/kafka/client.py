@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import errors
@@ -25,6 +26,7 @@ _LOG: Final = logging.getLogger("tidegate.connectors.kafka")
 _REQUEST_TIMEOUT_MS: Final = 15_000
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+_CLOSING_S: Final = 2.0
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -110,6 +112,11 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
         """
         try:
             return await super().send(node_id, request, group=group)
+        except KeyError as error:
+            if error.args != ((node_id, group),):
+                raise
+            # The library wants to close what it has waited on in vain, which another request has done and forgotten.
+            raise errors.RequestTimedOutError from error
         except RuntimeError as error:
             if type(error) is not RuntimeError:  # the library's own are all of kinds of their own
                 raise
@@ -117,6 +124,20 @@ class Client(AIOKafkaClient):  # type: ignore[misc]  # the library has no types
             if connection is not None:
                 connection.close(CloseReason.CONNECTION_BROKEN)
             raise _closed(error) from error
+
+    async def close(self) -> None:
+        """Give back the connections, also when it is cancelled. The library's own takes a cancellation of whoever calls it for
+        the end of its asyncio task, and goes on as if nobody had been cancelled; and for a broker that does not take what was
+        still sent to it, it waits for ever."""
+        synchronizing, self._sync_task = self._sync_task, None
+        try:
+            if synchronizing is not None:
+                synchronizing.cancel()
+                await asyncio.wait([synchronizing])
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING_S):
+                    await super().close()
 
     async def ask_any(self, request: Any) -> Any:
         """The answer of any broker.

@@ -204,7 +204,9 @@ class Cluster:
         if self._client is None:
             return
         try:
-            await asyncio.wait_for(self._client.force_metadata_update(), _REQUEST_TIMEOUT_MS / 1000)
+            # Not `wait_for`, which loses a cancellation that comes together with the answer.
+            async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000):
+                await self._client.force_metadata_update()
         except TimeoutError:
             _LOG.warning("Kafka at %s does not say who leads what", self.servers)
 

@@ -191,9 +191,10 @@ class KafkaReader(Generic[T]):
                 _LOG.exception("group %s is not told the offsets of a checkpoint", group)
 
     async def close(self) -> None:
-        if self._committing is not None and not self._committing.done():
-            await asyncio.wait([self._committing], timeout=_LAST_COMMIT_S)
-            self._committing.cancel()
-        for task in self._running:
-            task.cancel()
-        await self._held.aclose()
+        try:
+            if self._committing is not None and not self._committing.done():
+                await asyncio.wait([self._committing], timeout=_LAST_COMMIT_S)
+        finally:  # also when it is cancelled here
+            for task in [*self._running, *([] if self._committing is None else [self._committing])]:
+                task.cancel()
+            await self._held.aclose()

@@ -182,9 +182,11 @@ class KafkaWriter:
         finally:
             for task in list(self._tasks):
                 task.cancel()
-            if group is not None:
-                await group.__aexit__(None, None, None)
-            await self.cluster.close()
+            try:
+                if group is not None:
+                    await group.__aexit__(None, None, None)
+            finally:  # also when it is cancelled here
+                await self.cluster.close()
 
     async def _leave(self) -> None:
         """A last word to the broker."""

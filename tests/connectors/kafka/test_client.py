@@ -9,19 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.protocol.metadata import MetadataRequest
+from tidegate.connectors.kafka import client as under_test
 from tidegate.connectors.kafka.client import Client
 from tidegate.connectors.kafka.connection import Connection
 from tidegate.engine.testing.kafka import LocalKafka
 from tidegate.engine.testing.stalling_proxy import StallingProxy
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        any(shutil.which(program) is None for program in ("java", "mvn")), reason="a local broker needs Java and Maven"
-    ),
-]
+_needs_a_broker = pytest.mark.skipif(
+    any(shutil.which(program) is None for program in ("java", "mvn")), reason="a local broker needs Java and Maven"
+)
 
 Work = Callable[[Client, StallingProxy], Coroutine[Any, Any, None]]
 
@@ -60,6 +59,8 @@ async def _cut(client: Client, proxy: StallingProxy) -> None:
     proxy.resume()
 
 
+@pytest.mark.slow
+@_needs_a_broker
 def test_a_connection_that_was_just_closed_is_no_answer():
     """What uvloop raises for it is as good as a connection that breaks; the next request has a new connection."""
 
@@ -74,6 +75,8 @@ def test_a_connection_that_was_just_closed_is_no_answer():
     _beside_a_network(work)
 
 
+@pytest.mark.slow
+@_needs_a_broker
 def test_leaders_are_looked_for_again_after_a_connection_was_closed():
     """The task that looks for them does not die of it: nobody would ever learn of a new leader."""
 
@@ -84,3 +87,70 @@ def test_leaders_are_looked_for_again_after_a_connection_was_closed():
         assert await client._metadata_update(client.cluster, [])
 
     _beside_a_network(work)
+
+
+class _Connection:
+    """One that is open, and answers nothing.
+
+    Args:
+        given_up: called when a request has been waited for in vain.
+    """
+
+    def __init__(self, given_up: Callable[[], None] = lambda: None) -> None:
+        self._given_up = given_up
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.told_to_close = False
+
+    def connected(self) -> bool:
+        return True
+
+    async def send(self, request: Any, expect_response: bool) -> Any:
+        self._given_up()
+        raise TimeoutError
+
+    def close(self, reason: Any = None, exc: Any = None) -> asyncio.Future[None]:
+        self.told_to_close = True
+        return self.closed
+
+
+def _client() -> Client:
+    """One that has learned which brokers there are; there is none to be asked."""
+    client = Client(Connection("127.0.0.1:1").aiokafka_settings())
+    client._sync_task = asyncio.get_running_loop().create_task(client._md_synchronizer())
+    return client
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_whoever_is_cancelled_while_the_client_is_being_closed_ends_cancelled(turns):
+    """In whichever turn of the loop: a job that has failed would wait for ever for who overhears it. All is given back."""
+    client, connection = _client(), _Connection()
+    client._conns[0, ConnectionGroup.DEFAULT] = connection
+    synchronizing = client._sync_task
+    await asyncio.sleep(0)
+    async with asyncio.TaskGroup() as group:
+        closing = group.create_task(client.close())
+        for _ in range(1 + turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+    assert closing.cancelled()
+    assert synchronizing.cancelled()
+    assert connection.told_to_close
+
+
+async def test_a_client_is_closed_though_its_broker_does_not_take_what_was_sent(monkeypatch):
+    """The connection ends when the rest has gone out, or the system gives it up: nobody waits for that."""
+    monkeypatch.setattr(under_test, "_CLOSING_S", 0.01)
+    client, connection = _client(), _Connection()
+    client._conns[0, ConnectionGroup.DEFAULT] = connection
+    async with asyncio.timeout(30):
+        await client.close()
+    assert connection.told_to_close
+
+
+async def test_requests_that_are_given_up_together_are_all_unanswered():
+    """The first one may have closed and forgotten their connection when the others come to it."""
+    client = _client()
+    client._conns[0, ConnectionGroup.DEFAULT] = _Connection(given_up=client._conns.clear)
+    with pytest.raises(RequestTimedOutError):
+        await client.send(0, MetadataRequest([], False))
+    await client.close()
