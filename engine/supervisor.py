@@ -34,6 +34,8 @@ _REFUSED: Final = 2
 _FINAL: Final = frozenset({0, 3, 128 + signal.SIGINT, 128 + signal.SIGTERM})
 _PR_SET_PDEATHSIG: Final = 1
 _LONGEST_PLACE: Final = 60
+_ENDING_S: Final = 60.0
+"""How long a worker may take to end, at least, once it has said that its job is over: it has no event loop by then."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -107,7 +109,7 @@ def supervise(
         command: the program and its arguments. It inherits the terminal, input and output.
         restart: when and how often it is started again; None for `supervised_restarts()`.
         timeout: kill a worker that has given signs of life and then none for so long: one that was stopped, or whose event
-            loop is blocked. None for no limit.
+            loop is blocked. One whose job is over may take a minute to end. None for no limit.
         on_event: told of `worker_restarting` and `worker_given_up`.
         clock: where time comes from; the system's when None.
         random: for jitter.
@@ -142,6 +144,7 @@ class _Ears:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.ready_at: float | None = None
         self.heard_at: float | None = None
+        self.stopping = False
         self.heard = asyncio.Event()
         self._clock = clock
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -160,6 +163,7 @@ class _Ears:
                 self.heard_at = self._clock.monotonic()
                 if b"READY=1" in lines and self.ready_at is None:
                     self.ready_at = self.heard_at
+                self.stopping = self.stopping or b"STOPPING=1" in lines
                 self.heard.set()
 
     def close(self) -> None:
@@ -256,11 +260,12 @@ class _Supervisor:
             await ears.heard.wait()  # before its first sign of life it may load whatever it likes
             while True:
                 ears.heard.clear()
-                due = self._clock.monotonic() + timeout_s
-                if not await self._clock.wait(ears.heard, timeout_s) and not ears.heard.is_set():
-                    if self._clock.monotonic() - due > timeout_s / 2:
+                patience_s = max(timeout_s, _ENDING_S) if ears.stopping else timeout_s
+                due = self._clock.monotonic() + patience_s
+                if not await self._clock.wait(ears.heard, patience_s) and not ears.heard.is_set():
+                    if self._clock.monotonic() - due > patience_s / 2:
                         continue  # it was us who did not run, and could not listen
-                    silent_s = timeout_s
+                    silent_s = patience_s
                     with suppress(ProcessLookupError):
                         worker.kill()
                     return

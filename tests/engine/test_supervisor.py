@@ -135,6 +135,14 @@ tell(b"WATCHDOG=1")
     assert told.reasons == ["it gave no sign of life for 0.1 s and was killed"]
 
 
+def test_a_worker_whose_job_is_over_may_take_its_time_to_end():
+    """A job that has ended for good is not run again because its process was slow to go: it may have been replaced."""
+    told = Told()
+    code = 'tell(b"WATCHDOG=1"); tell(b"STOPPING=1"); time.sleep(0.2); sys.exit(3)'
+    assert supervise(_python(code), restart=_again(1), timeout="10ms", on_event=told) == 3
+    assert told.events == []
+
+
 def test_a_worker_that_has_not_spoken_yet_may_take_its_time():
     """It may load what it likes before its event loop runs."""
     assert supervise(_python("time.sleep(0.2)"), restart=_again(1), timeout="10ms", on_event=Told()) == 0

@@ -181,7 +181,11 @@ async def read_all(source: Source[Any]) -> dict[str, list[Any]]:
 
 
 async def cancelled_at(n: int, work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work` in an asyncio task that is cancelled where it waits for the nth time; whether it came so far."""
+    """Run `work` in an asyncio task that is cancelled where it waits for the nth time; whether it came so far.
+
+    Raises:
+        AssertionError: it went on and ended as if it had not been cancelled.
+    """
 
     @types.coroutine
     def drive() -> Generator[Any, Any, None]:
@@ -190,6 +194,7 @@ async def cancelled_at(n: int, work: Coroutine[Any, Any, None]) -> bool:
             try:
                 waited_for = work.send(None) if thrown is None else work.throw(thrown)
             except StopIteration:
+                assert waits < n, f"it overheard a cancellation, at wait {n} of {waits}"
                 return
             waits += 1
             if waits == n:

@@ -121,8 +121,9 @@ def _client() -> Client:
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_whoever_is_cancelled_while_the_client_is_being_closed_ends_cancelled(turns):
+async def test_whoever_is_cancelled_while_the_client_is_being_closed_ends_cancelled(turns, monkeypatch):
     """In whichever turn of the loop: a job that has failed would wait for ever for who overhears it. All is given back."""
+    monkeypatch.setattr(under_test, "_CLOSING_S", 0.01)
     client, connection = _client(), _Connection()
     client._conns[0, ConnectionGroup.DEFAULT] = connection
     synchronizing = client._sync_task

@@ -14,6 +14,7 @@ from tidegate.engine.testing.connector_suites import SinkSuite
 from tidegate.operators.batch import Batch
 
 from .sinks import LiveSinkContext, context, open_writer, read, values, write_and_prepare
+from .sources import cancelled_at
 
 
 class Place:
@@ -242,6 +243,20 @@ class TestRecords(Place):
             await sink.commit(self.context(), await writer.prepare_commit(checkpoint_id))
         await writer.close()
         assert [msgspec.json.decode(m.value())["n"] for m in read(self.servers, topic)] == list(range(5000))
+
+
+async def test_a_writer_that_is_cancelled_while_it_is_being_closed_leaves_nothing(kafka_servers, new_topic):
+    """No connection and no task, wherever it is on its way out."""
+    topic = new_topic()
+    sink = kafka.sink(kafka_servers, topic, format=formats.json(), transactional_prefix=topic)
+    closing, waits = True, 0
+    while closing:
+        waits += 1
+        writer = await open_writer(sink, context())
+        await writer.write(Batch([1]))
+        closing = await cancelled_at(waits, writer.close())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert waits > 3
 
 
 def test_settings_that_cannot_be_are_refused():

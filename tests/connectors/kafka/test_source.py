@@ -529,6 +529,21 @@ async def test_a_source_that_is_cancelled_leaves_no_connection(kafka_servers, ne
     assert (told, asyncio.all_tasks()) == ([], {asyncio.current_task()})
 
 
+async def test_a_reader_that_is_cancelled_while_it_is_being_closed_leaves_nothing(kafka_servers, new_topic):
+    """Also where it waits for the group to learn of the last checkpoint."""
+    topic = new_topic()
+    source = kafka.source(kafka_servers, topic, format=formats.json(int), group=f"group-of-{topic}")
+    splits = await source.discover(LiveSourceContext(), frozenset())
+    closing, waits = True, 0
+    while closing:
+        waits += 1
+        async with reading(source, splits=splits) as it:
+            await it.reader.checkpointed({splits[0].id: 0})
+            closing = await cancelled_at(waits, it.reader.close())
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert waits > 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
