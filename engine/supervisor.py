@@ -34,6 +34,8 @@ _REFUSED: Final = 2
 _FINAL: Final = frozenset({0, 3, 128 + signal.SIGINT, 128 + signal.SIGTERM})
 _PR_SET_PDEATHSIG: Final = 1
 _LONGEST_PLACE: Final = 60
+_LOOKS: Final = 4
+"""How often in its timeout a silent worker is looked after: where the whole machine stood still, that is seen at the next look."""
 _ENDING_S: Final = 60.0
 """How long a worker may take to end, at least, once it has said that its job is over: it has no event loop by then."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -258,17 +260,21 @@ class _Supervisor:
         async def listen(timeout_s: float) -> None:
             nonlocal silent_s
             await ears.heard.wait()  # before its first sign of life it may load whatever it likes
-            while True:
+            looks = 0
+            while looks < _LOOKS:
                 ears.heard.clear()
                 patience_s = max(timeout_s, _ENDING_S) if ears.stopping else timeout_s
-                due = self._clock.monotonic() + patience_s
-                if not await self._clock.wait(ears.heard, patience_s) and not ears.heard.is_set():
-                    if self._clock.monotonic() - due > patience_s / 2:
-                        continue  # it was us who did not run, and could not listen
-                    silent_s = patience_s
-                    with suppress(ProcessLookupError):
-                        worker.kill()
-                    return
+                look_s = patience_s / _LOOKS
+                due = self._clock.monotonic() + look_s
+                if await self._clock.wait(ears.heard, look_s) or ears.heard.is_set():
+                    looks = 0
+                elif self._clock.monotonic() - due > look_s:
+                    looks = 0  # it was us who did not run, and could not listen
+                else:
+                    looks += 1
+            silent_s = patience_s
+            with suppress(ProcessLookupError):
+                worker.kill()
 
         async with asyncio.TaskGroup() as group:
             listening = None if self._timeout_s is None else group.create_task(listen(self._timeout_s))

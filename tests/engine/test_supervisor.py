@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from tidegate.engine import ConfigError, restart, supervise
+from tidegate.engine.clock import SystemClock
 from tidegate.engine.supervisor import WorkerEnd
 
 READY = """
@@ -133,6 +135,32 @@ tell(b"WATCHDOG=1")
     told = Told()
     assert supervise(_python(code), restart=_again(1), timeout="100ms", on_event=told) == 0
     assert told.reasons == ["it gave no sign of life for 0.1 s and was killed"]
+
+
+class _StandingStill(SystemClock):
+    """The clock of a machine that stands still for a while, once, as soon as somebody waits."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._stood = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._stood
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        if seconds is not None and not event.is_set() and not self._stood:
+            self._stood = self._seconds
+            return False
+        return await super().wait(event, seconds)
+
+
+@pytest.mark.parametrize("seconds", [18.0, 24.0, 600.0])
+def test_a_worker_is_not_killed_because_the_machine_stood_still(seconds):
+    """It was stopped together with its supervisor, who could not have heard it."""
+    told = Told()
+    code = 'tell(b"WATCHDOG=1"); time.sleep(0.2)'
+    assert supervise(_python(code), timeout="15s", clock=_StandingStill(seconds), on_event=told) == 0
+    assert told.events == []
 
 
 def test_a_worker_whose_job_is_over_may_take_its_time_to_end():
