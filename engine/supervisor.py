@@ -35,7 +35,7 @@ _FINAL: Final = frozenset({0, 3, 128 + signal.SIGINT, 128 + signal.SIGTERM})
 _PR_SET_PDEATHSIG: Final = 1
 _LONGEST_PLACE: Final = 60
 _LOOKS: Final = 4
-"""How often in its timeout a silent worker is looked after: where the whole machine stood still, that is seen at the next look."""
+"""How often in its timeout a silent worker is looked after: that the whole machine stood still is seen at the next look."""
 _ENDING_S: Final = 60.0
 """How long a worker may take to end, at least, once it has said that its job is over: it has no event loop by then."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
