@@ -200,7 +200,7 @@ class Attempt:
         assert self.worker is not None
         source = cast("Source[Any]", node.what)
         readers = [s for s in self.worker.sources if s.operator_id == node.name]
-        while True:
+        while not self.worker.released:
             await self._clock.sleep(self._config.discovery_interval_ms / 1000)
             known = frozenset(split_id for reader in readers for split_id in reader.splits)
             try:

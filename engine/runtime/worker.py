@@ -26,6 +26,7 @@ class Worker:
         sources: the subtasks fed by sources.
         subtasks: the others.
         stores: the state that can be read, by operator and subtask; none once it is being closed.
+        released: the attempt has ended, well or not, and every subtask is to return.
     """
 
     def __init__(self, within: Surroundings) -> None:
@@ -35,6 +36,7 @@ class Worker:
         self._background: asyncio.TaskGroup | None = None
         self.sources: list[SourceSubtask] = []
         self.subtasks: list[Subtask] = []
+        self.released = False
 
     # ------------------------------------------------------------ interface
 
@@ -72,8 +74,11 @@ class Worker:
     async def _supervise(
         self, during: Callable[[Callable[[Coroutine[Any, Any, Any]], Any]], Coroutine[Any, Any, None]]
     ) -> None:
-        await during(self._spawn)
-        self.release()
+        try:
+            await during(self._spawn)
+        finally:
+            # Also when all are being cancelled: a connector may overhear that, and it is said only once.
+            self.release()
 
     def trigger(self, barrier: Barrier) -> None:
         """Put a barrier into every source."""
@@ -104,6 +109,7 @@ class Worker:
 
     def release(self) -> None:
         """Every subtask returns."""
+        self.released = True
         for runner in self._runners:
             runner.release()
 

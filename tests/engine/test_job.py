@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -189,6 +190,78 @@ async def test_a_job_whose_sink_was_taken_over_is_fenced(at, tmp_path):
             await job.wait()
     assert job.status is JobStatus.FAILED
     assert "job_restarting" not in events
+
+
+class Overhearing:
+    """Waits for ever, once, and takes being cancelled for the end of it, as `asyncio.wait_for` may: what connectors do."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def wait(self) -> None:
+        if self.begun.is_set():
+            return
+        self.begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        for _ in range(3):  # nor does it hear who says it again just then
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+
+
+class OverhearingSink(AtLeastOnce):
+    """A sink that does so when it writes."""
+
+    def __init__(self, overhearing: Overhearing) -> None:
+        self._overhearing = overhearing
+
+    def writer(self, context: Any) -> Any:
+        return self
+
+    async def open(self) -> None: ...
+    async def write(self, batch: Any) -> None:
+        await self._overhearing.wait()
+
+    async def prepare_commit(self, checkpoint_id: int) -> Any:
+        return []
+
+    async def close(self) -> None: ...
+
+
+class OverhearingSource(ScriptedSource[int]):
+    """A source that does so when it looks for new splits."""
+
+    finds_splits = True
+
+    def __init__(self, overhearing: Overhearing) -> None:
+        super().__init__([Pause()], bounded=False)
+        self._overhearing = overhearing
+
+    async def discover(self, context: Any, known: frozenset[str]) -> Any:
+        if known:
+            await self._overhearing.wait()
+        return await super().discover(context, known)
+
+
+@pytest.mark.parametrize("where", ["sink", "source"])
+async def test_a_job_that_has_failed_ends_though_a_connector_overhears_it(where):
+    """Nobody waits for ever for what goes on as if nothing had happened."""
+    overhearing = Overhearing()
+    topology = Topology("overhears")
+    if where == "sink":
+        topology.source("ones", ScriptedSource([1, Pause()])).sink("deaf", OverhearingSink(overhearing))
+    else:
+        topology.source("ones", OverhearingSource(overhearing)).sink("out", memory.sink())
+    failing = ScriptedSource([Pause(), 1])
+    topology.source("twos", failing).sink("fails", TakenOver("write"))
+    config = RunConfig(state_backend="dict", restart=restart.never(), discovery_interval="1ms")
+    async with asyncio.timeout(10):
+        with pytest.raises(FencedError):
+            async with start(topology, config) as job:
+                await overhearing.begun.wait()
+                await _paused(job, failing)
+                failing.release()
+                await job.wait()
 
 
 async def test_a_checkpoint_asked_for_while_the_job_ends_is_an_error(tmp_path):
