@@ -166,7 +166,7 @@ def test_a_worker_is_not_killed_because_the_machine_stood_still(seconds):
 def test_a_worker_whose_job_is_over_may_take_its_time_to_end():
     """A job that has ended for good is not run again because its process was slow to go: it may have been replaced."""
     told = Told()
-    code = 'tell(b"WATCHDOG=1"); tell(b"STOPPING=1"); time.sleep(0.2); sys.exit(3)'
+    code = 'tell(b"STOPPING=1"); time.sleep(0.2); sys.exit(3)'
     assert supervise(_python(code), restart=_again(1), timeout="10ms", on_event=told) == 3
     assert told.events == []
 
