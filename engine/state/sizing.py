@@ -83,7 +83,8 @@ def _of_many(items: Any) -> int:
 
 
 class EntrySize:
-    """The mean size of the keys and values of a table's entries, in bytes.
+    """The mean size of the keys and values of a table's entries, in bytes: one at least, also where the interpreter has all
+    of them anyway, for so many entries are dropped as make up a number of bytes.
 
     Samples taken between flushes move it gently. At a flush all changed values are encoded anyway, so that their mean
     encoded size is known exactly: that notices the one value among thousands that has grown out of all proportion.
@@ -97,7 +98,7 @@ class EntrySize:
         sizes = [deep_bytes(key) + deep_bytes(value) for key, value in entries]
         if not sizes:
             return True
-        off = sum(sizes) / len(sizes) - self.mean
+        off = max(1.0, sum(sizes) / len(sizes)) - self.mean
         self.mean += off / 2
         return abs(off) <= self.mean / 8
 
@@ -116,4 +117,4 @@ class EntrySize:
         of_chosen = sum(map(len, encoded[::step])) / len(chosen)
         of_all = sum(map(len, encoded)) / len(encoded)
         seen = keys + max(0.0, values * (1 + (of_all - of_chosen) / max(1.0, of_chosen)))
-        self.mean += (seen - self.mean) * weight
+        self.mean += (max(1.0, seen) - self.mean) * weight

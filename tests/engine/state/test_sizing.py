@@ -188,3 +188,14 @@ def test_a_sample_says_whether_the_mean_was_right() -> None:
     assert size.sample([("k", "x" * 10_000)])
     assert size.sample([])
     assert not size.sample([("k", "")])
+
+
+def test_entries_that_the_interpreter_has_anyway_count_for_a_byte() -> None:
+    """A number of bytes is a number of entries, also of small integers by small integers."""
+    size = EntrySize()
+    for _ in range(20):
+        size.measure([(1, 2)], [b"\2"])
+    assert size.mean == 1
+    for _ in range(20):
+        size.sample([(1, 2)])
+    assert size.mean == 1
