@@ -88,6 +88,8 @@ def three() -> Iterator[LocalKafka]:
         yield cluster
 
 
+# While a leader is away, the producer that feeds the job keeps two cores busy: on a machine that has no more, nothing else runs.
+@pytest.mark.long
 @needs_java
 def test_the_leader_of_input_and_output_is_killed(three: LocalKafka, make_pipe: MakePipe) -> None:
     """The partitions get other leaders, the job finds them; and it finds those of later, when the broker is back."""
@@ -106,6 +108,8 @@ def test_the_leader_of_input_and_output_is_killed(three: LocalKafka, make_pipe: 
     pipe.lives_through(kill, come_back)
 
 
+# While a leader is away, the producer that feeds the job keeps two cores busy: on a machine that has no more, nothing else runs.
+@pytest.mark.long
 @needs_java
 def test_the_coordinator_of_a_transaction_is_killed_between_prepare_and_commit(
     three: LocalKafka, make_pipe: MakePipe, tmp_path: Path
