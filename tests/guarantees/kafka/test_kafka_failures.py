@@ -88,7 +88,7 @@ def three() -> Iterator[LocalKafka]:
         yield cluster
 
 
-# While a leader is away, the producer that feeds the job keeps two cores busy: on a machine that has no more, nothing else runs.
+# While a leader is away, the producer that feeds the job keeps two cores busy: where there are no more, nothing else runs.
 @pytest.mark.long
 @needs_java
 def test_the_leader_of_input_and_output_is_killed(three: LocalKafka, make_pipe: MakePipe) -> None:
@@ -108,7 +108,7 @@ def test_the_leader_of_input_and_output_is_killed(three: LocalKafka, make_pipe: 
     pipe.lives_through(kill, come_back)
 
 
-# While a leader is away, the producer that feeds the job keeps two cores busy: on a machine that has no more, nothing else runs.
+# While a leader is away, the producer that feeds the job keeps two cores busy: where there are no more, nothing else runs.
 @pytest.mark.long
 @needs_java
 def test_the_coordinator_of_a_transaction_is_killed_between_prepare_and_commit(
