@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..connectors.sink import SinkFencedError
 from ..operators.state import KeyedTableState, ListState, MapState, ReducingState, ValueState, WindowTableState
+from .checkpoint.names import check_savepoint_name
 from .clock import Clock, SystemClock
 from .config import RunConfig
 from .errors import CheckpointError, FencedError, JobError
@@ -185,8 +186,6 @@ class Job:
         Raises:
             CheckpointError: as `checkpoint`; or the name is taken.
         """
-        from .checkpoint.names import check_savepoint_name
-
         check_savepoint_name(name)
         return await self._coordinator().checkpoint("savepoint", name)
 
@@ -243,8 +242,6 @@ class Job:
     def request_stop(self, savepoint: str | None = None) -> None:
         """Ask for what `stop` does and do not wait for it. Errors as `stop`."""
         if savepoint is not None and self._stop != (savepoint,):
-            from .checkpoint.names import check_savepoint_name
-
             check_savepoint_name(savepoint)
             if not self._coordinator().takes_last_savepoint:
                 raise CheckpointError(
