@@ -1,7 +1,9 @@
 """A picture of a run: `python -m benchmarks.plot RESULTS.json PICTURE.png [SCENARIO]`.
 
 Of `state-restore` time to the first new result against the size of the state; of `growth` throughput against what grows;
-of `latency-load` latency against load. Without a name that of the first scenario in the results which has a picture.
+of `latency-load` latency against load; of `peers-window` and `peers-function` the CPU time of each engine; of `nexmark` the
+rate of each query beside that published for Flink. Without a name that of the first scenario in the results that has a
+picture.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from .scenario import BenchmarkError
 from .scenarios.growth import TIMES
 from .scenarios.latency_load import SHARES as LOADS
+from .scenarios.nexmark import FLINK
 from .scenarios.state_restore import SHARES
 
 Points = dict[str, list[tuple[float, float]]]
@@ -65,6 +69,19 @@ def latency_points(figures: dict[str, float]) -> Points:
     }
 
 
+def peer_bars(figures: dict[str, float]) -> list[tuple[str, float]]:
+    """Side and CPU seconds per million events, the slowest first."""
+    end = ".cpu_s_per_million"
+    found = [(name.removesuffix(end), value) for name, value in figures.items() if name.endswith(end)]
+    return sorted(found, key=itemgetter(1), reverse=True)
+
+
+def nexmark_bars(figures: dict[str, float]) -> list[tuple[str, float, float | None]]:
+    """Query, events per second, and what is published for Flink, where something is; by number."""
+    queries = sorted({name.partition(".")[0] for name in figures}, key=lambda query: int(query[1:]))
+    return [(query, figures[f"{query}.events_per_s"], FLINK.get(query)) for query in queries]
+
+
 def draw_restore(figures: dict[str, float]) -> Any:
     """The picture of `state-restore`."""
     figure, axes = _figure()
@@ -111,10 +128,42 @@ def draw_latency(figures: dict[str, float]) -> Any:
     return figure
 
 
+def draw_peers(figures: dict[str, float]) -> Any:
+    """The picture of `peers-window` and `peers-function`."""
+    figure, axes = _figure()
+    names, costs = zip(*peer_bars(figures), strict=True)
+    bars = axes.barh(names, costs, color=["tab:orange" if name == "engine" else "tab:blue" for name in names])
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.set_xlabel("CPU seconds per million events, logarithmic: less is better")
+    return figure
+
+
+def draw_nexmark(figures: dict[str, float]) -> Any:
+    """The picture of `nexmark`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    axes = figure.subplots()
+    bars = nexmark_bars(figures)
+    axes.bar([name for name, _, _ in bars], [rate for _, rate, _ in bars], color="tab:orange", label="engine")
+    published = [(name, rate) for name, _, rate in bars if rate is not None]
+    axes.plot(*zip(*published, strict=True), "k_", markersize=14, markeredgewidth=2, label="published for Flink")
+    axes.set_yscale("log")
+    axes.set_ylabel("events per second and core")
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend()
+    return figure
+
+
 PICTURES: Final[dict[str, Callable[[dict[str, float]], Any]]] = {
     "state-restore": draw_restore,
     "growth": draw_growth,
     "latency-load": draw_latency,
+    "peers-window": draw_peers,
+    "peers-function": draw_peers,
+    "nexmark": draw_nexmark,
 }
 """Scenario → what draws it."""
 

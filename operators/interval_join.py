@@ -11,7 +11,7 @@ from .joined import How, Joined, PairList, Pairs, check_how
 from .operator import MultiInputOperator, OperatorContext
 from .state import StateDescriptor
 from .time import format_ms
-from .timed_rows import TimedRows, rows_state
+from .timed_rows import Surroundings, TimedRows, rows_state
 from .watermark_mark import WatermarkMark
 
 Out = TypeVar("Out")
@@ -104,7 +104,8 @@ class IntervalJoin(MultiInputOperator[Out]):
         assert keys is not None
         lower_ms, upper_ms = self._bounds[index]
         kept_alone, other_kept_alone = self._kept_alone[index], self._kept_alone[1 - index]
-        add, slices = self._sides[index].add, self._sides[1 - index].slices
+        others = self._sides[1 - index]
+        around = Surroundings(others, lower_ms, upper_ms)
         watermark_ms = self._mark.watermark_ms
         is_left = index == 0
         late: list[int] = []
@@ -116,24 +117,25 @@ class IntervalJoin(MultiInputOperator[Out]):
                 late.append(i)
                 continue
             before = len(pairs)
-            for pane, rows, start, stop in slices(key, time_ms + lower_ms, time_ms + upper_ms):
-                others = rows.values[start:stop]
-                pairs += [Joined(value, o) for o in others] if is_left else [Joined(o, value) for o in others]
+            for pane, rows, start, stop in around.of(key, time_ms):
+                met = rows.values[start:stop]
+                pairs += [Joined(value, o) for o in met] if is_left else [Joined(o, value) for o in met]
                 times += [time_ms if t < time_ms else t for t in rows.times[start:stop]]
                 if other_kept_alone and True in rows.alone[start:stop]:
-                    self._sides[1 - index].meet(pane, key, start, stop)
-            alone = kept_alone and len(pairs) == before
-            if time_ms + upper_ms > watermark_ms:
-                if kept_alone:
+                    others.meet(pane, key, start, stop)
+                    around.forget()
+            if kept_alone:
+                alone = len(pairs) == before
+                if time_ms + upper_ms > watermark_ms:
                     self._sides[index].add_flagged(time_ms, key, value, alone=alone)
                     if alone:
                         self._context.timers.set_event(self._moment(time_ms + upper_ms), key)
-                else:
-                    add(time_ms, key, value)
-            elif alone:
-                pairs.append(Joined(value, None) if is_left else Joined(None, value))
-                times.append(max(time_ms, self._moment(time_ms + upper_ms)))
+                elif alone:
+                    pairs.append(Joined(value, None) if is_left else Joined(None, value))
+                    times.append(max(time_ms, self._moment(time_ms + upper_ms)))
             indices += [i] * (len(pairs) - before)
+        if not kept_alone:
+            self._keep(index, batch, max(watermark_ms, watermark_ms - upper_ms))
         if late:
             self._context.count("late", len(late))
             self._late(batch.take(late))
@@ -141,6 +143,16 @@ class IntervalJoin(MultiInputOperator[Out]):
             return None
         of = batch.take(indices)
         return self._pairs.give_out(Batch(pairs, times, of.keys, of.watermarks, of.origin))
+
+    def _keep(self, index: int, batch: Batch[Any], after_ms: int) -> None:
+        """Keep the records later than `after_ms`."""
+        timestamps, keys, values = batch.timestamps, batch.keys, batch.values
+        assert timestamps is not None
+        assert keys is not None
+        if min(timestamps) <= after_ms:
+            kept = [i for i, time_ms in enumerate(timestamps) if time_ms > after_ms]
+            timestamps, keys, values = [timestamps[i] for i in kept], [keys[i] for i in kept], [values[i] for i in kept]
+        self._sides[index].add_all(timestamps, keys, values)
 
     def on_timer(self, timestamp_ms: int, keys: Sequence[Any], *, event_time: bool) -> Batch[Out] | None:
         out = PairList()

@@ -94,6 +94,11 @@ class WindowTable(Protocol[K, V]):
         """The entry without marking it as changed."""
         ...
 
+    def reader(self, namespace: int) -> Callable[[K], V | None] | None:
+        """`get` for this namespace, or what does the same at less cost; None when it holds nothing. Good until an entry of it
+        is loaded, added or removed, and for the batch in hand at most."""
+        ...
+
     def remove(self, namespace: int, key: K) -> None: ...
     def namespaces(self) -> Iterable[int]:
         """The namespaces that hold anything, ascending, in memory or on disk."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from operator import itemgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,6 +27,10 @@ class PaneRows(msgspec.Struct, Generic[V], array_like=True):
     times: list[int]
     values: list[V]
     alone: list[bool] = []
+
+
+Stretch: TypeAlias = tuple[int, PaneRows[Any], int, int]
+"""A stretch of records of a key: the end of their pane, the records in it, from where, and up to where."""
 
 
 def rows_state(name: str, value_type: Any) -> WindowTableState[Any]:
@@ -53,6 +57,10 @@ class TimedRows:
         """The end of the pane of a time."""
         return timestamp_ms - (timestamp_ms - self._offset_ms) % self._pane_ms + self._pane_ms
 
+    def panes_between(self, first_ms: int, last_ms: int) -> range:
+        """The ends of the panes from that of the first time to that of the last."""
+        return range(self.pane_of(first_ms), self.pane_of(last_ms) + 1, self._pane_ms)
+
     def add(self, timestamp_ms: int, key: Any, value: Any) -> None:
         """Take a record in."""
         rows = self._loaded(self.pane_of(timestamp_ms), key)
@@ -65,6 +73,28 @@ class TimedRows:
             times.insert(place, timestamp_ms)
             rows.values.insert(place, value)
 
+    def add_all(self, timestamps: Sequence[int], keys: Sequence[Any], values: Sequence[Any]) -> None:
+        """Take records in."""
+        start_ms = end_ms = 0
+        for time_ms, key, value in zip(timestamps, keys, values, strict=True):
+            if not start_ms <= time_ms < end_ms:
+                end_ms = self.pane_of(time_ms)
+                start_ms = end_ms - self._pane_ms
+                entries, load = self.table.open(end_ms), self.table.loader(end_ms)
+            rows = entries.get(key)
+            if rows is None:
+                rows = load(end_ms, key)
+                if rows is None:
+                    rows = entries[key] = PaneRows([], [], [])
+            times = rows.times
+            if not times or time_ms >= times[-1]:
+                times.append(time_ms)
+                rows.values.append(value)
+            else:
+                place = bisect_right(times, time_ms)
+                times.insert(place, time_ms)
+                rows.values.insert(place, value)
+
     def add_flagged(self, timestamp_ms: int, key: Any, value: Any, *, alone: bool) -> None:
         """Take a record in, and whether it has met a partner already. Of one side all are flagged or none."""
         rows = self._loaded(self.pane_of(timestamp_ms), key)
@@ -73,11 +103,10 @@ class TimedRows:
         rows.values.insert(place, value)
         rows.alone.insert(place, alone)
 
-    def slices(self, key: Any, first_ms: int, last_ms: int) -> Iterator[tuple[int, PaneRows[Any], int, int]]:
-        """The records of a key from `first_ms` to `last_ms`, both included: (end of the pane, its records, from, to). Not
-        to be changed."""
+    def slices(self, key: Any, first_ms: int, last_ms: int) -> Iterator[Stretch]:
+        """The records of a key from `first_ms` to `last_ms`, both included. Not to be changed."""
         get = self.table.get
-        for pane in range(self.pane_of(first_ms), self.pane_of(last_ms) + 1, self._pane_ms):
+        for pane in self.panes_between(first_ms, last_ms):
             rows = get(pane, key)
             if rows is not None:
                 start, stop = bisect_left(rows.times, first_ms), bisect_right(rows.times, last_ms)
@@ -151,3 +180,53 @@ class TimedRows:
             if rows is None:
                 rows = entries[key] = PaneRows([], [], [])
         return rows
+
+
+class Surroundings:
+    """The records from `lower_ms` to `upper_ms` around a time, both included, for many keys and times of a batch: which panes
+    these are is asked once for all times between two bounds.
+
+    Args:
+        rows: where to look.
+        lower_ms: how much later the records must be at least; negative: how much earlier they may be.
+        upper_ms: how much later they may be.
+    """
+
+    def __init__(self, rows: TimedRows, lower_ms: int, upper_ms: int) -> None:
+        self._rows = rows
+        self._lower_ms = lower_ms
+        self._upper_ms = upper_ms
+        self.forget()
+
+    def of(self, key: Any, time_ms: int) -> list[Stretch]:
+        """The records of a key around a time. Not to be changed."""
+        if not self._from_ms <= time_ms < self._until_ms:
+            self._move(time_ms)
+        found = []
+        for pane, read in self._panes:
+            rows = read(key)
+            if rows is not None:
+                start = bisect_left(rows.times, time_ms + self._lower_ms)
+                stop = bisect_right(rows.times, time_ms + self._upper_ms)
+                if start < stop:
+                    found.append((pane, rows, start, stop))
+        return found
+
+    def forget(self) -> None:
+        """Something has changed where this looks."""
+        self._from_ms = self._until_ms = 0
+        self._panes: list[tuple[int, Callable[[Any], PaneRows[Any] | None]]] = []
+        self._known: dict[int, Callable[[Any], PaneRows[Any] | None] | None] = {}
+
+    def _move(self, time_ms: int) -> None:
+        lower_ms, upper_ms, known = self._lower_ms, self._upper_ms, self._known
+        panes = self._rows.panes_between(time_ms + lower_ms, time_ms + upper_ms)
+        self._panes = []
+        for pane in panes:
+            if pane not in known:
+                known[pane] = self._rows.table.reader(pane)
+            read = known[pane]
+            if read is not None:
+                self._panes.append((pane, read))
+        self._from_ms = max(panes[0] - lower_ms, panes[-1] - upper_ms) - panes.step
+        self._until_ms = min(panes[0] - lower_ms, panes[-1] - upper_ms)

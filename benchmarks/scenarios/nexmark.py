@@ -30,10 +30,16 @@ def side(query: str) -> Callable[[Setup], Figures]:
         made = topology(query, events_file(setup.bids.parent, setup.events), setup.output(query))
         config = RunConfig(checkpoints=setup.work / f"state-{query}", checkpoint_interval="1s")
         figures = time_job(made, config)
-        return figures | {
-            "events_per_s": setup.events / figures["run_s"],
-            "cpu_s_per_million": figures["cpu_s"] * 1e6 / setup.events,
-        }
+        rate = setup.events / figures["run_s"]
+        published = {"times_published": rate / FLINK[query]} if query in FLINK else {}
+        return (
+            figures
+            | published
+            | {
+                "events_per_s": rate,
+                "cpu_s_per_million": figures["cpu_s"] * 1e6 / setup.events,
+            }
+        )
 
     return measure
 

@@ -87,7 +87,7 @@ def _measure(
     if json:
         print_json(found)
     else:
-        report.print_table(outcomes)
+        importlib.import_module(f"{_FOLDER}.tables").print_tables(outcomes)
     _tell(f"kept in {saved}")
 
 

@@ -171,6 +171,10 @@ class DictWindowTable:
     def get(self, namespace: int, key: Any) -> Any:
         return self.live.get(namespace, {}).get(key)
 
+    def reader(self, namespace: int) -> Callable[[Any], Any] | None:
+        entries = self.live.get(namespace)
+        return entries.get if entries else None
+
     def remove(self, namespace: int, key: Any) -> None:
         self.live.get(namespace, {}).pop(key, None)
 

@@ -13,6 +13,7 @@ import datetime
 import enum
 import uuid
 from collections.abc import Collection
+from itertools import chain
 from typing import Any
 from zlib import crc32
 
@@ -72,8 +73,11 @@ class KeyCodec:
 
     def encode_many(self, keys: Collection[Any]) -> list[bytes]:
         """The bytes of many keys, in order; as `encode`, without a Python step per key where the types allow it."""
-        kinds = _PLAIN if self.key_type is None else {self.key_type} & _PLAIN
-        if kinds.issuperset(map(type, keys)):
+        kinds = set(map(type, keys))
+        plain = kinds <= (_PLAIN if self.key_type is None else {self.key_type} & _PLAIN)
+        if kinds == {tuple} and self.key_type is None:
+            plain = _PLAIN.issuperset(map(type, chain.from_iterable(keys)))
+        if plain:
             try:
                 return list(map(_encode, keys))
             except (OverflowError, ValueError):
@@ -88,8 +92,13 @@ class KeyCodec:
         """
         kind = type(key)
         if self.key_type is None:
-            if kind not in _PLAIN:
-                _check(key, key, typed=False)
+            # Of most keys this is all that runs.
+            if kind in _PLAIN:
+                return
+            for part in key if kind is tuple else (key,):
+                if type(part) not in _PLAIN:
+                    _check(key, key, typed=False)
+                    return
         elif kind is not self.key_type:
             _check(key, key, typed=True)
             try:

@@ -21,6 +21,7 @@ TABLE_BYTES = 240
 KEY_BYTES = 48
 """What a short key takes that nothing else holds."""
 _SAMPLED_ITEMS = 16
+_FEWEST_SAMPLED = 2
 _FREE = frozenset({type(None), bool})
 _SHARED_INTS = range(-5, 257)
 _SMALL = 512
@@ -106,11 +107,12 @@ class EntrySize:
         """Set the mean from all changed entries with their encoded values, in the same order.
 
         A few of them are looked at; how far these are from the others is seen from the encoded sizes. `weight` is
-        their share of all that were measured since the last barrier, where they come in portions.
+        their share of all that were measured since the last barrier, where they come in portions: the smaller it is, the
+        fewer are looked at.
         """
         if not encoded:
             return
-        step = max(1, len(encoded) // _SAMPLED_ITEMS)
+        step = max(1, len(encoded) // max(_FEWEST_SAMPLED, round(_SAMPLED_ITEMS * weight)))
         chosen = list(islice(entries, 0, None, step))
         keys = sum([deep_bytes(key) for key, _ in chosen]) / len(chosen)
         values = sum([deep_bytes(value) for _, value in chosen]) / len(chosen)

@@ -12,6 +12,7 @@ that was never written has nothing to delete.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain, islice
 from sys import getsizeof
 from typing import Any
@@ -27,6 +28,7 @@ from .window_deletions import WindowDeletions
 
 _SAMPLE = 8
 _COUNTED_EXACTLY = 256
+_NOTHING: dict[Any, Any] = {}
 
 
 class RocksWindowTable:
@@ -107,11 +109,12 @@ class RocksWindowTable:
             self._keys.check(key)
 
     def get(self, namespace: int, key: Any) -> Any:
-        for table in (self.live, self._clean):
-            entries = table.get(namespace)
-            if entries is not None and key in entries:
-                return entries[key]
-        if key in self._frozen.get(namespace, ()):
+        value = self.live.get(namespace, _NOTHING).get(key)
+        if value is None:
+            value = self._clean.get(namespace, _NOTHING).get(key)
+        if value is not None:
+            return value
+        if key in self._frozen.get(namespace, _NOTHING):
             value = self._thaw(namespace, key)
             # What could not be encoded is not in the database: it stays changed.
             (self._clean if self.failure is None else self.live).setdefault(namespace, {})[key] = value
@@ -122,6 +125,13 @@ class RocksWindowTable:
         if value is not None:
             self._clean.setdefault(namespace, {})[key] = value
         return value
+
+    def reader(self, namespace: int) -> Callable[[Any], Any] | None:
+        live, clean = self.live.get(namespace), self._clean.get(namespace)
+        if (live and clean) or self._frozen.get(namespace) or namespace in self._partial:
+            return partial(self.get, namespace)
+        entries = live or clean
+        return entries.get if entries else None
 
     def remove(self, namespace: int, key: Any) -> None:
         for table in (self.live, self._clean):

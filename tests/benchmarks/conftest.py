@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,3 +21,21 @@ def bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from benchmarks.data import bids_file
 
     return bids_file(tmp_path_factory.mktemp("bids"), N_BIDS)
+
+
+@pytest.fixture
+def halved() -> Any:
+    """The outcome of the window, at half the speed of the loop."""
+    from benchmarks.harness import Outcome
+
+    compared: dict[str, dict[str, float]] = {
+        side: {"run_s": seconds, "cpu_s": seconds, "peak_rss_mb": 40.0}
+        for side, seconds in (("engine", 2.0), ("loop", 1.0))
+    }
+    figures = {
+        f"{side}.{name}": value
+        for side, measured in compared.items()
+        for name, value in (measured | {"events_per_s": 1e6 / measured["run_s"], "cpu_s_per_million": 1.0}).items()
+    }
+    ratios = {f"{name}{which}": 0.5 for name in ("ratio", "cpu_ratio") for which in ("", "_lowest", "_highest")}
+    return Outcome("tumbling-window", 1_000_000, [compared], figures | ratios, 0.1)

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plot import PICTURES, draw, figures_of, growth_points, latency_points, restore_points
+from benchmarks.plot import (
+    PICTURES,
+    draw,
+    figures_of,
+    growth_points,
+    latency_points,
+    nexmark_bars,
+    peer_bars,
+    restore_points,
+)
 from benchmarks.scenario import BenchmarkError
 from benchmarks.scenarios.growth import SCENARIO as GROWTH
 from benchmarks.scenarios.latency_load import SHARES as LOADS
@@ -23,12 +32,17 @@ def run() -> dict[str, Any]:
             restored[f"{way}-{name}.from_start_s"] = factor / share
     grown = {f"{side}.cpu_s_per_million": 1.0 + number for number, side in enumerate(GROWTH.sides)}
     waited = {f"{side}.{name}_ms": load / 10 for side, load in LOADS.items() for name in ("p50", "p99", "p999")}
+    costs = {"engine.cpu_s_per_million": 0.8, "flink-sql.cpu_s_per_million": 5.0, "loop.cpu_s_per_million": 0.7}
+    rates = {f"{query}.events_per_s": 1e6 for query in ("q10", "q4", "q0")}
     return {
         "scenarios": [
             {"scenario": "stateless", "figures": {}},
             {"scenario": "state-restore", "figures": restored},
             {"scenario": "growth", "figures": grown},
             {"scenario": "latency-load", "figures": waited | {"maximum.events_per_s": 5000.0}},
+            {"scenario": "peers-window", "figures": costs},
+            {"scenario": "peers-function", "figures": costs},
+            {"scenario": "nexmark", "figures": rates},
         ]
     }
 
@@ -53,6 +67,18 @@ def test_latency_has_a_line_for_each_percentile() -> None:
     """By load."""
     _, figures = figures_of(run(), "latency-load")
     assert latency_points(figures)["p99_ms"] == [(10.0, 1.0), (50.0, 5.0), (90.0, 9.0)]
+
+
+def test_engines_stand_in_order_of_their_cost() -> None:
+    """The dearest is at the bottom of the picture."""
+    _, figures = figures_of(run(), "peers-window")
+    assert [name for name, _ in peer_bars(figures)] == ["flink-sql", "engine", "loop"]
+
+
+def test_queries_stand_by_number_beside_what_is_published() -> None:
+    """Where something is."""
+    _, figures = figures_of(run(), "nexmark")
+    assert nexmark_bars(figures) == [("q0", 1e6, 155_000), ("q4", 1e6, 34_000), ("q10", 1e6, None)]
 
 
 @pytest.mark.parametrize("scenario", PICTURES)

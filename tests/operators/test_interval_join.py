@@ -140,8 +140,8 @@ def test_a_probe_reads_only_the_panes_of_its_interval():
         h.push(list(range(100)), list(range(0, 1000, 10)), ["a"] * 100)
         table = h.node.context.state(h.node.operator.states()[0])
         read: list[int] = []
-        get = table.get
-        table.get = lambda pane, key: read.append(pane) or get(pane, key)
+        reader = table.reader
+        table.reader = lambda pane: read.append(pane) or reader(pane)
         h.push([7], [500], ["a"], input=1)
         assert read == [500, 510, 520]
         assert h.values == [Joined(49, 7), Joined(50, 7), Joined(51, 7)]

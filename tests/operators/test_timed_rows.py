@@ -11,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.engine.state import DictBackend
 from tidegate.engine.testing.state_cluster import StateCluster
-from tidegate.operators.timed_rows import TimedRows, rows_state
+from tidegate.operators.timed_rows import Surroundings, TimedRows, rows_state
 
 ROWS = rows_state("rows", int)
 TIMES = st.integers(-30, 30)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), TIMES, st.sampled_from("ab"), st.integers(0, 99)),
+        st.tuples(
+            st.just("add all"),
+            st.lists(st.tuples(TIMES, st.sampled_from("ab"), st.integers(0, 99)), max_size=5),
+        ),
         st.tuples(st.just("remove"), TIMES, TIMES, st.sampled_from("ab")),
         st.tuples(st.just("take"), TIMES),
         st.tuples(st.just("drop"), TIMES),
@@ -53,6 +57,10 @@ def test_they_are_what_a_list_of_them_would_be(tables):
             if kind == "add":
                 rows.add(*arguments)
                 kept.append(tuple(arguments))
+            elif kind == "add all":
+                times, keys, values = zip(*arguments[0], strict=True) if arguments[0] else ((), (), ())
+                rows.add_all(times, keys, values)
+                kept += arguments[0]
             elif kind == "remove":
                 first, last, key = arguments
                 rows.remove_between(key, first, last)
@@ -71,6 +79,11 @@ def test_they_are_what_a_list_of_them_would_be(tables):
                 for first, last in ((-100, 100), (-5, 7), (3, 3)):
                     found = [value for at, k, value in kept if k == key and first <= at <= last]
                     assert rows.values_between(key, first, last) == found
+            around = Surroundings(rows, -7, 4)
+            for at in (*range(-40, 40, 3), 0, -40):
+                for key in "ab":
+                    found = [v for _, pane, start, stop in around.of(key, at) for v in pane.values[start:stop]]
+                    assert found == rows.values_between(key, at - 7, at + 4)
             whole = rows.by_key(rows.panes_to(100))
             assert whole == {key: [v for _, k, v in kept if k == key] for key in whole}
             assert sum(map(len, whole.values())) == len(kept)

@@ -127,7 +127,11 @@ class Program:
         return list(value)
 
     def window_get(self, key: int, namespace: int) -> Any:
-        return list(self.cluster.bind(WINDOWS, key).get(namespace, key) or ())
+        table = self.cluster.bind(WINDOWS, key)
+        read = table.reader(namespace)
+        found = None if read is None else read(key)
+        assert found == table.get(namespace, key)
+        return list(found or ())
 
     def window_remove(self, key: int, namespace: int) -> None:
         self.cluster.bind(WINDOWS, key).remove(namespace, key)
