@@ -51,6 +51,10 @@ crash: $(VENV)/.dev object-store  ## the long crash suites: kill -9 at random in
 simulate: $(VENV)/.dev  ## 10,000 seeded histories of crashes, delays and failures in virtual time
 	$(BIN)/python -m pytest -s -m long tests/guarantees/simulate
 
+.PHONY: nexmark
+nexmark: $(VENV)/.dev  ## every query over 100,000 and 1,000,000 events, run through and crashed, against DuckDB
+	$(BIN)/python -m pytest -n 2 -m long tests/benchmarks/nexmark
+
 MINUTES ?= 10
 SEED ?=
 .PHONY: chaos

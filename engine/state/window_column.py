@@ -39,9 +39,7 @@ class WindowColumn:
 
     def get(self, namespace: int, key: Any) -> Any:
         """The value of an entry; None when there is none."""
-        encoded = self._keys.encode(key)
-        prefix = self._prefixes[crc32(encoded) % len(self._prefixes)]
-        data = self._column.get(prefix + raw_namespace(namespace) + encoded)
+        data = self._column.get(self.raw_key(namespace, key))
         return None if data is None else self._values.decode(data)
 
     def read_from(self, namespace: int) -> tuple[list[tuple[int, bytes, bytes]], int | None]:
@@ -62,6 +60,11 @@ class WindowColumn:
                         break
                 found.append((at, raw[HEADER_BYTES:], data))
         return found, horizon
+
+    def raw_key(self, namespace: int, key: Any) -> bytes:
+        """The key of an entry in the database."""
+        encoded = self._keys.encode(key)
+        return self._prefixes[crc32(encoded) % len(self._prefixes)] + raw_namespace(namespace) + encoded
 
     def raw_keys(self, namespace: int, keys: Collection[Any]) -> list[bytes]:
         """The keys of entries in the database."""

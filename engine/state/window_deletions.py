@@ -20,6 +20,10 @@ class WindowDeletions:
     def __len__(self) -> int:
         return len(self.removed) + len(self.dropped)
 
+    def __contains__(self, namespace: int) -> bool:
+        """Whether something of a namespace is void."""
+        return namespace in self.dropped or namespace in self.removed
+
     def remove(self, namespace: int, key: object) -> None:
         """One key is void."""
         self.removed.setdefault(namespace, set()).add(key)

@@ -217,7 +217,15 @@ class RocksWindowTable:
     def _thaw(self, namespace: int, key: Any) -> Any:
         """Take an entry out of `frozen`, its value encoded before anybody can change it."""
         value = self._frozen[namespace].pop(key)
-        self._encode_thawed(namespace, {key: value})
+        if namespace in self._frozen_void:
+            self._encode_thawed(namespace, {key: value})
+            return value
+        self._stored.add(namespace)
+        self._at_barrier[0].add(namespace)
+        try:
+            self._thawed.append((self._rows.raw_key(namespace, key), self.layout.values.encode(value), None))
+        except StateError as error:
+            self.failure = self.failure or error
         return value
 
     def _thaw_all(self, namespace: int) -> None:

@@ -28,6 +28,7 @@ from tidegate.engine.runtime.subtask import Subtask
 from tidegate.engine.runtime.watermarks import InputWatermarks, lowest
 from tidegate.engine.state.timers import TimerService
 from tidegate.engine.testing.simulate import SimulationError, simulate
+from tidegate.operators.pattern_match import PatternMatch
 
 Patch = pytest.MonkeyPatch
 
@@ -259,6 +260,19 @@ def _overtaken_barrier_counts_again(patch: Patch) -> None:
     patch.setattr(Aligner, "overtake", forgets)
 
 
+def _end_of_an_attempt_lost_at_restore(patch: Patch) -> None:
+    """The earliest moment at which attempts of a pattern are over is not restored."""
+    open_ = PatternMatch.open
+
+    def and_lose(self: Any, context: Any) -> None:
+        open_(self, context)
+        first = self._timers.first()
+        if first is not None:
+            self._timers.drop(first)
+
+    patch.setattr(PatternMatch, "open", and_lose)
+
+
 PLANTS: dict[Callable[[Patch], None], str] = {
     _manifest_before_upload: "running",
     _commit_before_manifest: "stateless",
@@ -278,6 +292,7 @@ PLANTS: dict[Callable[[Patch], None], str] = {
     _in_flight_not_restored: "async",
     _in_flight_before_its_watermark: "mostly-behind",
     _overtaken_barrier_counts_again: "running",
+    _end_of_an_attempt_lost_at_restore: "pattern",
 }
 
 
