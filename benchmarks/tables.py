@@ -101,8 +101,7 @@ def _measured_lines(outcome: Outcome) -> Iterator[str]:
         yield f"{len(scenario.sides)} sides, see below"
     else:
         for side in scenario.sides:
-            told = [f"{_heading(name)} {_cell(name, value)}" for name, value in _shown(figures, side)]
-            yield f"{side}: {', '.join(told)}"
+            yield f"{side}: {', '.join([_told(name, value) for name, value in _shown(figures, side)])}"
     if scenario.references:
         for name, how in (("ratio", "ratio"), ("cpu_ratio", "by CPU time")):
             yield f"{how} {figures[name]:.2f} ({figures[f'{name}_lowest']:.2f} to {figures[f'{name}_highest']:.2f})"
@@ -139,6 +138,14 @@ def _unit(name: str) -> str:
 def _heading(name: str) -> str:
     unit = _unit(name)
     return _NAMES.get(name) or name.removesuffix(unit).replace("_", " ") + _UNITS.get(unit, "")
+
+
+def _told(name: str, value: float) -> str:
+    unit, cell = _unit(name), _cell(name, value)
+    if name in _NAMES:
+        return f"{cell} {_NAMES[name]}"
+    words = name.removesuffix(unit).replace("_", " ")
+    return f"{cell} {words}/s" if unit == "_per_s" else f"{words} {cell}{_UNITS.get(unit, '')}"
 
 
 def _cell(name: str, value: float) -> str:

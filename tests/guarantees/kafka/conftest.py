@@ -62,6 +62,9 @@ class Feed:
             {"bootstrap.servers": servers, "linger.ms": 5, "enable.idempotence": True, "log_level": 0}
         )
         self._thread = threading.Thread(target=self._write, name="feed", daemon=True)
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._has_paused = threading.Event()
         self._failed: list[Any] = []
 
     def start(self) -> None:
@@ -77,9 +80,24 @@ class Feed:
         self._stopped = True
         self.finish()
 
+    def pause(self) -> None:
+        """Write no more until `resume`; what was written has arrived."""
+        self._has_paused.clear()
+        self._goes_on.clear()
+        while self._thread.is_alive() and not self._has_paused.wait(0.1):
+            pass
+
+    def resume(self) -> None:
+        """Go on."""
+        self._goes_on.set()
+
     def _write(self) -> None:
         started = time.monotonic()
         for first in range(0, self.count, 100):
+            if not self._goes_on.is_set():
+                self._producer.flush(60)
+                self._has_paused.set()
+                self._goes_on.wait()
             if self._stopped:
                 self.count = first
                 break
@@ -244,6 +262,18 @@ class Pipe:
         return self.feed(10_000_000, rate)
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No events come meanwhile. While a partition has no leader, what writes to it keeps a core busy with asking for one,
+        and brokers that have no core left do not elect one."""
+        for feed in self._feeds:
+            feed.pause()
+        try:
+            yield
+        finally:
+            for feed in self._feeds:
+                feed.resume()
+
+    @contextmanager
     def job(self, **settings: Any) -> Iterator[Life]:
         """The job in a process of its own, which does not outlive the block."""
         self._lives += 1
@@ -405,6 +435,13 @@ class Pipe:
                 raise
             return [None]  # so new that not every broker knows it
         return [None if p.leader is None or p.leader.id < 0 else p.leader.id for p in found]
+
+    def until_led_by_others(self, broker: int) -> None:
+        """Wait until each partition of each topic has a leader that is another one."""
+        deadline = time.monotonic() + 60
+        while {broker, None} & {leader for name in self.topics for leader in self.leaders(name)}:
+            assert time.monotonic() < deadline, "no leader after 60 s"
+            time.sleep(0.1)
 
     def coordinator(self, transactional_id: str) -> int:
         """The broker that keeps a transactional id."""
