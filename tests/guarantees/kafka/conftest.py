@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from tidegate.connectors.kafka import Connection
 from tidegate.connectors.kafka.cluster import Cluster
@@ -427,14 +427,10 @@ class Pipe:
     def leaders(self, name: str) -> list[int | None]:
         """The broker that leads each partition of a topic; None for one without a leader."""
         admin = AdminClient({"bootstrap.servers": self.beside, "log_level": 0})
-        topic = self.topics[name]
-        try:
-            found = admin.describe_topics(TopicCollection([topic]))[topic].result(30).partitions
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
-            return [None]  # so new that not every broker knows it
-        return [None if p.leader is None or p.leader.id < 0 else p.leader.id for p in found]
+        # Any broker that is up says so; what describes a topic may wait for one that is not.
+        found = admin.list_topics(self.topics[name], 30).topics[self.topics[name]]
+        # One so new that not every broker knows it has no partitions yet.
+        return [None if p.leader < 0 else p.leader for p in found.partitions.values()] or [None]
 
     def until_led_by_others(self, broker: int) -> None:
         """Wait until each partition of each topic has a leader that is another one."""
