@@ -5,7 +5,8 @@ A page is played from top to bottom in an empty folder:
 - a Python block that begins with a comment `# name.py` is written to that file; any other Python block is run, and
   sees the names of the blocks before it;
 - a line `$ command` of a console block is run; `# exit 137` behind it gives its exit code, 0 otherwise. Commands of
-  the README's and other overviews, which need what is not there, are checked for their name and options only.
+  the README's and other overviews, which need what is not there, are checked for their name and options only. A job that
+  `timeout -s KILL` kills is killed when it has completed a checkpoint, however long a busy machine takes for that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ ALONE = [path for path in EXAMPLES if path.stem != "flight_delays" and not path.
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"# ([\w/]+\.py)\n")
 EXIT = re.compile(r"\s+# exit (\d+)$")
+KILLED = re.compile(r"timeout -s KILL \d+ (.*)")
 ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -100,11 +103,30 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path):
 
 def _follow(folder: Path, command: str) -> None:
     expected = EXIT.search(command)
-    done = _run(folder, ["bash", "-c", EXIT.sub("", command)])
+    command = EXIT.sub("", command)
+    killed = KILLED.match(command)
+    done = _run(folder, ["bash", "-c", command]) if killed is None else _run_and_kill(folder, killed[1])
     wanted = 0 if expected is None else int(expected[1])
     # A shell that has become the command itself ends as the command did: by the signal, not with its number.
     code = 128 - done.returncode if done.returncode < 0 else done.returncode
     assert code == wanted, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def _run_and_kill(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    with subprocess.Popen(
+        shlex.split(command),
+        cwd=folder,
+        env=_environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as job:
+        try:
+            while job.poll() is None and not any(folder.glob("state/*/checkpoints/*/manifest*")):
+                time.sleep(0.05)
+        finally:
+            job.kill()
+        return subprocess.CompletedProcess(command, job.wait(), "", job.communicate()[1])
 
 
 @pytest.mark.slow
