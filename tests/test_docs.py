@@ -38,6 +38,9 @@ OTHERS = [
     ROOT / "engine" / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / ".github" / "CONTRIBUTING.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "benchmarks" / "nexmark" / "README.md",
+    ROOT / "tests" / "README.md",
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # Those of Kafka need a broker: they have tests of their own.
