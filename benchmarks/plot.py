@@ -142,17 +142,14 @@ def draw_peers(figures: dict[str, float]) -> Any:
 
 def draw_nexmark(figures: dict[str, float]) -> Any:
     """The picture of `nexmark`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _figure(width=12)
     bars = nexmark_bars(figures)
     axes.bar([name for name, _, _ in bars], [rate for _, rate, _ in bars], color="tab:orange", label="engine")
     published = [(name, rate) for name, _, rate in bars if rate is not None]
     axes.plot(*zip(*published, strict=True), "k_", markersize=14, markeredgewidth=2, label="published for Flink")
     axes.set_yscale("log")
     axes.set_ylabel("events per second and core")
-    axes.grid(alpha=0.3, axis="y")
+    axes.grid(visible=False, axis="x")
     axes.legend()
     return figure
 
@@ -199,10 +196,10 @@ def draw(found: dict[str, Any], picture: Path, scenario: str | None = None) -> N
     figure.savefig(picture, dpi=120)
 
 
-def _figure() -> tuple[Any, Any]:
+def _figure(width: float = 7) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(width, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(alpha=0.3)
     return figure, axes

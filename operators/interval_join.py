@@ -135,7 +135,7 @@ class IntervalJoin(MultiInputOperator[Out]):
                     times.append(max(time_ms, self._moment(time_ms + upper_ms)))
             indices += [i] * (len(pairs) - before)
         if not kept_alone:
-            self._keep(index, batch, max(watermark_ms, watermark_ms - upper_ms))
+            self._keep(index, batch, watermark_ms + max(0, -upper_ms))
         if late:
             self._context.count("late", len(late))
             self._late(batch.take(late))

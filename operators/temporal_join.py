@@ -136,10 +136,9 @@ class TemporalJoin(MultiInputOperator[Out]):
     def _take_records(self, batch: Batch[Any]) -> Batch[Any] | None:
         assert batch.timestamps is not None
         assert batch.keys is not None
-        watermark_ms, add = self._mark.watermark_ms, self._waiting.add
+        watermark_ms = self._mark.watermark_ms
         if min(batch.timestamps) > watermark_ms:
-            for time_ms, key, value in zip(batch.timestamps, batch.keys, batch.values, strict=True):
-                add(time_ms, key, value)
+            self._waiting.add_all(batch.timestamps, batch.keys, batch.values)
             return None
         in_time = [time_ms > watermark_ms for time_ms in batch.timestamps]
         if any(in_time):

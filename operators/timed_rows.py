@@ -63,18 +63,10 @@ class TimedRows:
 
     def add(self, timestamp_ms: int, key: Any, value: Any) -> None:
         """Take a record in."""
-        rows = self._loaded(self.pane_of(timestamp_ms), key)
-        times = rows.times
-        if not times or timestamp_ms >= times[-1]:
-            times.append(timestamp_ms)
-            rows.values.append(value)
-        else:
-            place = bisect_right(times, timestamp_ms)
-            times.insert(place, timestamp_ms)
-            rows.values.insert(place, value)
+        _insert(self._loaded(self.pane_of(timestamp_ms), key), timestamp_ms, value)
 
     def add_all(self, timestamps: Sequence[int], keys: Sequence[Any], values: Sequence[Any]) -> None:
-        """Take records in."""
+        """Take records in: for each pane and key what `add` asks for each record."""
         start_ms = end_ms = 0
         for time_ms, key, value in zip(timestamps, keys, values, strict=True):
             if not start_ms <= time_ms < end_ms:
@@ -86,22 +78,12 @@ class TimedRows:
                 rows = load(end_ms, key)
                 if rows is None:
                     rows = entries[key] = PaneRows([], [], [])
-            times = rows.times
-            if not times or time_ms >= times[-1]:
-                times.append(time_ms)
-                rows.values.append(value)
-            else:
-                place = bisect_right(times, time_ms)
-                times.insert(place, time_ms)
-                rows.values.insert(place, value)
+            _insert(rows, time_ms, value)
 
     def add_flagged(self, timestamp_ms: int, key: Any, value: Any, *, alone: bool) -> None:
         """Take a record in, and whether it has met a partner already. Of one side all are flagged or none."""
         rows = self._loaded(self.pane_of(timestamp_ms), key)
-        place = bisect_right(rows.times, timestamp_ms)
-        rows.times.insert(place, timestamp_ms)
-        rows.values.insert(place, value)
-        rows.alone.insert(place, alone)
+        rows.alone.insert(_insert(rows, timestamp_ms, value), alone)
 
     def slices(self, key: Any, first_ms: int, last_ms: int) -> Iterator[Stretch]:
         """The records of a key from `first_ms` to `last_ms`, both included. Not to be changed."""
@@ -182,6 +164,19 @@ class TimedRows:
         return rows
 
 
+def _insert(rows: PaneRows[Any], time_ms: int, value: Any) -> int:
+    """Put a record behind all that are not later; its place."""
+    times = rows.times
+    if not times or time_ms >= times[-1]:
+        times.append(time_ms)
+        rows.values.append(value)
+        return len(times) - 1
+    place = bisect_right(times, time_ms)
+    times.insert(place, time_ms)
+    rows.values.insert(place, value)
+    return place
+
+
 class Surroundings:
     """The records from `lower_ms` to `upper_ms` around a time, both included, for many keys and times of a batch: which panes
     these are is asked once for all times between two bounds.
@@ -228,5 +223,6 @@ class Surroundings:
             read = known[pane]
             if read is not None:
                 self._panes.append((pane, read))
-        self._from_ms = max(panes[0] - lower_ms, panes[-1] - upper_ms) - panes.step
-        self._until_ms = min(panes[0] - lower_ms, panes[-1] - upper_ms)
+        # From here on a time looks into another pane at its lower bound, or at its upper.
+        changes = (panes[0] - lower_ms, panes[-1] - upper_ms)
+        self._from_ms, self._until_ms = max(changes) - panes.step, min(changes)

@@ -92,13 +92,8 @@ class KeyCodec:
         """
         kind = type(key)
         if self.key_type is None:
-            # Of most keys this is all that runs.
-            if kind in _PLAIN:
-                return
-            for part in key if kind is tuple else (key,):
-                if type(part) not in _PLAIN:
-                    _check(key, key, typed=False)
-                    return
+            if kind not in _PLAIN:
+                _check(key, key, typed=False)
         elif kind is not self.key_type:
             _check(key, key, typed=True)
             try:
@@ -214,10 +209,9 @@ def _check(part: Any, key: Any, *, typed: bool) -> None:
     if kind in _PLAIN:
         return
     if kind is tuple:
-        if _PLAIN.issuperset(map(type, part)):
-            return
         for item in part:
-            _check(item, key, typed=typed)
+            if type(item) not in _PLAIN:
+                _check(item, key, typed=typed)
         return
     if isinstance(part, float):
         raise StateError(

@@ -102,6 +102,7 @@ def test_the_leader_of_input_and_output_is_killed(three: LocalKafka, make_pipe: 
             pipe.until_led_by_others(killed)
 
     def come_back() -> None:
+        assert killed not in pipe.leaders("copy") + pipe.leaders("source")
         three.start(killed)
 
     pipe.lives_through(kill, come_back)
